@@ -5,12 +5,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/log.h"
 
 namespace caddis::config {
 
@@ -125,6 +127,7 @@ struct LogConfig {
   LogFormat format = LogFormat::kText;
   bool timestamp = false;
   bool debug = false;
+  LogLevel level = LogLevel::kInfo;  // after resolve(): -debug, CADDIS_LOG_LEVEL, log.debug in this order
 };
 
 struct TracingConfig {
@@ -157,9 +160,10 @@ struct Config {
   LogConfig log;
   TracingConfig tracing;
 
-  // Dotted names of the keys that a file or flag has written ("lease.candidate"), null values apart.
-  std::set<std::string> given;
-  bool is_given(std::string_view key) const { return given.contains(std::string(key)); }
+  // The keys that a file or flag has written, null values apart: dotted name to its place, "lease.candidate" to
+  // "caddis.yml:12" or "-debug".
+  std::map<std::string, std::string, std::less<>> given;
+  bool is_given(std::string_view key) const { return given.contains(key); }
 };
 
 }  // namespace caddis::config

@@ -1,5 +1,5 @@
 // Configuration text to Config: YAML and TOML, env expansion, strict keys, every error of a run at once.
-// Pure: the environment is a map, a file is its name and text. Which file to read is config/search.h's matter.
+// Pure: the environment is a map, a file is its name and text. The caller reads the files that search_paths() names.
 #pragma once
 
 #include <map>
