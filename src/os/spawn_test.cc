@@ -127,7 +127,7 @@ TEST_F(Spawn, SignalsAreDefaultAndUnblockedExceptThoseToBeIgnored) {
   ::sigaddset(&usr1, SIGUSR1);
   ::sigprocmask(SIG_BLOCK, &usr1, nullptr);
   options_.ignored_signals = signal_bit(SIGINT) | signal_bit(SIGHUP);
-  std::string seen = output("grep -E 'SigBlk|SigIgn' /proc/$$/status");
+  std::string seen = output("exec grep -E 'SigBlk|SigIgn' /proc/self/status");
   ::sigprocmask(SIG_UNBLOCK, &usr1, nullptr);
   ::sigaction(SIGPIPE, &before, nullptr);
   EXPECT_EQ(seen, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000003\n");
