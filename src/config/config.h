@@ -146,6 +146,7 @@ struct Config {
   ProxyConfig proxy;
   LeaseConfig lease;
   std::vector<BackupTarget> backup;  // empty: none
+  bool backup_list = false;          // `backup` was written as a list, perhaps an empty one: BUCKET_NAME adds nothing
   RestoreMode restore = RestoreMode::kAuto;
   std::int64_t restore_timeout_ms = 60'000;  // no answer at all within this: exit 69. Progress resets it
   Durability durability = Durability::kLocal;

@@ -171,6 +171,7 @@ void read_backup(Walker& w, const Node& node, const std::string& path) {
   if (node.kind == Node::Kind::kMap) {
     read_litefs_backup(w, node, path);
   } else if (node.kind == Node::Kind::kSequence) {
+    w.config().backup_list = true;
     int number = 0;
     for (const Node& item : node.items) read_target(w, item, fmt::format("{}[{}]", path, number++));
   } else {

@@ -34,6 +34,7 @@ void load_file(const SourceFile& file, const LoadInput& input, LoadResult& resul
   bool toml = file.name.ends_with(".toml");
   ParseResult<Node> root = toml ? parse_toml(text) : parse_yaml(text);
   if (!root) {
+    result.parsed = false;
     std::string what = toml ? "not TOML" : "not YAML";
     result.errors.push_back(fmt::format("{}:{}: {}: {}", file.name, root.error().line, what, root.error().text));
     return;

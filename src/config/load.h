@@ -42,6 +42,7 @@ struct LoadResult {
   std::vector<std::string> errors;    // "FILE:LINE: key: what, why, cure": configuration error, exit code 2
   std::vector<std::string> warnings;  // to be logged
   std::vector<std::string> notes;     // one line: the file used, those ignored
+  bool parsed = true;                 // false: the file is no YAML or TOML at all, config has only defaults
   bool ok() const { return errors.empty(); }
 };
 
