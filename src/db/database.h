@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -24,7 +25,7 @@ namespace caddis::db {
 
 class Engine;
 class Capture;
-class Snapshot;  // snapshot.cc
+class SnapshotCow;
 
 enum class PartKind { kDatabase, kWal, kShm, kJournal };
 std::string_view part_file_name(PartKind kind);  // database, wal, shm, journal (LiteFS's names in dbs/NAME/)
@@ -85,36 +86,58 @@ class Database : public std::enable_shared_from_this<Database> {
  private:
   friend class Engine;
   friend class Capture;
-  friend class Snapshot;  // snapshot.cc
-  Database(Engine& engine, std::string name, std::unique_ptr<os::Dir> dir);
+  friend class Recovery;
+  struct Range {  // bytes of NAME, [begin, end)
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  Database(Engine& engine, std::string name, std::shared_ptr<os::Dir> dir);
 
-  Result<PartFile> open_part_locked(PartKind kind) REQUIRES(mutex_);
-  void mark_dirty(std::uint64_t offset, std::uint64_t length);
-  void note_journal_write(ByteView data, std::uint64_t offset);
-  void note_wal_write(ByteView data, std::uint64_t offset);
+  // Workers and peer.
+  void mark_dirty(std::uint64_t begin, std::uint64_t end) EXCLUDES(mutex_);
+  bool is_current(PartKind kind, const PartFile& file) EXCLUDES(mutex_);
+  bool has_dirty() EXCLUDES(mutex_);
+  // Written without a journal that could be rolled back, and no WAL: journal_mode MEMORY or OFF, or a raw writer.
+  bool dirty_without_journal() EXCLUDES(mutex_);
+  std::uint64_t wal_end() const { return wal_end_.load(std::memory_order_acquire); }
+  std::shared_ptr<MountView> view() EXCLUDES(mutex_);
+  std::shared_ptr<SnapshotCow> snapshot() EXCLUDES(mutex_);
+
+  // Peer.
+  std::vector<Range> take_dirty() EXCLUDES(mutex_);
+  void put_back_dirty(std::vector<Range> ranges) EXCLUDES(mutex_);
+  void set_published(Position position, std::uint32_t pages, std::uint32_t page_size, std::int64_t wall) EXCLUDES(mutex_);
+  void set_snapshot(std::shared_ptr<SnapshotCow> snapshot) EXCLUDES(mutex_);
+  void forget_part(PartKind kind) EXCLUDES(mutex_);
+  // Captures all that is committed in the WAL, then calls; tries again for a while when the wal-index is not readable.
+  void when_captured(Reply then, std::int64_t waited_us = 0);
+  void finish_journal(std::move_only_function<Status()> finalise, Reply reply);
+  void capture_boundary(Reply then, bool durable);
+  void remove_wal(Reply reply);
+  void remove_shm(Reply reply);
+  void drop(Reply reply);
 
   Engine& engine_;
   const std::string name_;
-  std::unique_ptr<os::Dir> dir_;      // dbs/NAME
+  std::shared_ptr<os::Dir> dir_;  // dbs/NAME
   std::atomic<bool> live_{true};
 
-  mutable Mutex mutex_;               // held for nanoseconds; never across I/O on the mount or a sync
+  mutable Mutex mutex_;  // held for a moment; never across a sync or anything that touches the mount
   PartFile parts_[4] GUARDED_BY(mutex_);
-  bool part_known_absent_[4] GUARDED_BY(mutex_) = {};
   Position position_ GUARDED_BY(mutex_);
   std::uint32_t page_count_ GUARDED_BY(mutex_) = 0;
   std::uint32_t page_size_ GUARDED_BY(mutex_) = 0;
   std::int64_t last_commit_wall_ms_ GUARDED_BY(mutex_) = 0;
-  struct Range { std::uint64_t begin, end; };  // bytes
-  std::vector<Range> dirty_ GUARDED_BY(mutex_);  // written to NAME since the last capture took them
-  bool raw_writer_ GUARDED_BY(mutex_) = false;   // somebody wrote NAME without holding any lock
-  bool journal_live_ GUARDED_BY(mutex_) = false; // -journal has a header that is not zeroed
-  bool journal_synced_ GUARDED_BY(mutex_) = false;
+  std::vector<Range> dirty_ GUARDED_BY(mutex_);    // written to NAME since the last capture took them
+  std::int64_t last_write_us_ GUARDED_BY(mutex_) = 0;
+  bool journal_live_ GUARDED_BY(mutex_) = false;   // -journal has a header that is not zeroed
+  bool journal_synced_ GUARDED_BY(mutex_) = false; // the app syncs: its commits are to survive power loss
   std::shared_ptr<MountView> view_ GUARDED_BY(mutex_);
-  std::shared_ptr<Snapshot> snapshot_ GUARDED_BY(mutex_);  // copy-on-write target while one is being read
-  std::atomic<bool> wal_written_{false};  // since the peer last looked
+  std::shared_ptr<SnapshotCow> snapshot_ GUARDED_BY(mutex_);
+  std::atomic<std::uint64_t> wal_end_{0};          // end of the last write to -wal
+  std::atomic<bool> active_{false};                // the peer is watching this database
 
-  std::unique_ptr<Capture> capture_;  // peer thread only
+  std::unique_ptr<Capture> capture_;               // peer thread only
 };
 
 }  // namespace caddis::db

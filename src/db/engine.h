@@ -5,6 +5,7 @@
 //   clusterid, dbs/NAME/{database,journal,wal,shm,ltx/MIN-MAX.ltx}, caddis/{sums/NAME,scratch/,tmp/,lost/,…}
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -113,21 +114,43 @@ class Engine {
  private:
   friend class Database;
   friend class Capture;
+  friend class Recovery;
   using Job = std::move_only_function<void()>;
-  void post(Job job);  // any thread; wakes the peer
-  void note_activity(Database& db);  // a WAL write: wakes the peer only when it is idle
+  struct State;
+
+  const EngineOptions& options() const { return options_; }
+  void post(Job job);                              // any thread; wakes the peer
+  void post_later(std::int64_t delay_us, Job job);  // peer
+  std::int64_t now_us() const;
+  // A write that may lead to a commit. Any thread; wakes the peer only when it is not watching this database already.
+  void note_activity(const std::shared_ptr<Database>& db);
+  // An LTX was added. Peer. `unsynced`: its file when it must still be synced before sinks hear `durable`.
+  void committed(const std::shared_ptr<Database>& db, Commit commit, std::shared_ptr<os::File> unsynced);
+  Status sync_dbs_dir();
+  void snapshot_ended(const std::shared_ptr<Database>& db);  // any thread
+  Status open_database(const std::string& name);
+  void forget_dropped(const std::shared_ptr<Database>& db);
+  // Returns when the step that runs now (if any) is over. Not from the peer, nor from a FUSE worker.
+  void wait_for_peer();
+  void reply_drain(std::vector<std::shared_ptr<Database>> rest, Reply reply);
+
+  std::int64_t watch(const std::shared_ptr<Database>& db, std::int64_t now);
+  void start_sync();
+  void begin_snapshot(const std::shared_ptr<Database>& db);
+  void save_sums_if_due(Database& db, bool now);
+  void enforce_retention();
+  void enforce_retention(Database& db);
 
   EngineOptions options_;
   std::unique_ptr<os::Dir> caddis_dir_;
-  std::unique_ptr<os::Dir> dbs_;
+  std::shared_ptr<os::Dir> dbs_;
   std::unique_ptr<os::Dir> scratch_;
   std::unique_ptr<os::Dir> tmp_;
   std::unique_ptr<os::Dir> sums_;
+  std::unique_ptr<os::Dir> lost_;
   std::unique_ptr<Log> log_;
   std::atomic<bool> writable_{false};
   std::vector<CommitSink*> sinks_;
-  // … private state in engine.cc
-  struct State;
   std::unique_ptr<State> state_;
 };
 
