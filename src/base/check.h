@@ -13,15 +13,15 @@ namespace caddis {
 }
 }  // namespace caddis
 
-#define CHECK(expr)                                                                         \
-  do {                                                                                      \
-    if (!(expr)) [[unlikely]] ::caddis::check_failed(#expr, __FILE__, __LINE__, "");        \
+#define CHECK(expr)                                          \
+  do {                                                       \
+    if (!(expr)) [[unlikely]]                                \
+      ::caddis::check_failed(#expr, __FILE__, __LINE__, ""); \
   } while (0)
-#define CHECK_EQ(a, b)                                                                      \
-  do {                                                                                      \
-    const auto& check_a_ = (a);                                                             \
-    const auto& check_b_ = (b);                                                             \
-    if (!(check_a_ == check_b_)) [[unlikely]]                                               \
-      ::caddis::check_failed(#a " == " #b, __FILE__, __LINE__,                              \
-                             fmt::format("({} against {})", check_a_, check_b_));           \
+#define CHECK_EQ(a, b)                                                                                              \
+  do {                                                                                                              \
+    const auto& check_a_ = (a);                                                                                     \
+    const auto& check_b_ = (b);                                                                                     \
+    if (!(check_a_ == check_b_)) [[unlikely]]                                                                       \
+      ::caddis::check_failed(#a " == " #b, __FILE__, __LINE__, fmt::format("({} against {})", check_a_, check_b_)); \
   } while (0)

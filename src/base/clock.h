@@ -23,8 +23,8 @@ class TimeMs {
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual TimeMs now() const = 0;              // CLOCK_BOOTTIME
-  virtual std::int64_t wall_ms() const = 0;    // since the Unix epoch; may jump
+  virtual TimeMs now() const = 0;            // CLOCK_BOOTTIME
+  virtual std::int64_t wall_ms() const = 0;  // since the Unix epoch; may jump
 };
 
 class SystemClock final : public Clock {

@@ -10,9 +10,12 @@ Result<std::uint64_t> parse_hex16(std::string_view text) {
   std::uint64_t v = 0;
   for (char c : text) {
     unsigned digit = 0;
-    if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0');
-    else if (c >= 'a' && c <= 'f') digit = static_cast<unsigned>(c - 'a') + 10;
-    else return invalid("\"{}\": '{}' is not a lower-case hex digit", text, c);
+    if (c >= '0' && c <= '9')
+      digit = static_cast<unsigned>(c - '0');
+    else if (c >= 'a' && c <= 'f')
+      digit = static_cast<unsigned>(c - 'a') + 10;
+    else
+      return invalid("\"{}\": '{}' is not a lower-case hex digit", text, c);
     v = v << 4 | digit;
   }
   return v;

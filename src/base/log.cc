@@ -24,10 +24,14 @@ spdlog::logger& logger() {
 
 std::string_view level_name(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "DEBUG";
-    case LogLevel::kInfo: return "INFO";
-    case LogLevel::kWarn: return "WARN";
-    case LogLevel::kError: return "ERROR";
+    case LogLevel::kDebug:
+      return "DEBUG";
+    case LogLevel::kInfo:
+      return "INFO";
+    case LogLevel::kWarn:
+      return "WARN";
+    case LogLevel::kError:
+      return "ERROR";
   }
   return "INFO";
 }
@@ -38,8 +42,8 @@ std::string timestamp() {
   clock_gettime(CLOCK_REALTIME, &now);
   tm parts{};
   gmtime_r(&now.tv_sec, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
-                     parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000);
 }
 
 // Quoted, with control characters, quotes and backslashes escaped: a record is one line whatever it holds.
@@ -94,12 +98,16 @@ void log_record(LogLevel level, std::string_view msg, std::initializer_list<LogF
   } else {
     if (g_options.timestamp) line += fmt::format("time={} ", timestamp());
     line += fmt::format("level={} msg=", level_name(level));
-    if (needs_quotes(msg)) append_quoted(line, msg);
-    else line += msg;
+    if (needs_quotes(msg))
+      append_quoted(line, msg);
+    else
+      line += msg;
     for (const LogField& f : fields) {
       line += fmt::format(" {}=", f.key);
-      if (needs_quotes(f.value)) append_quoted(line, f.value);
-      else line += f.value;
+      if (needs_quotes(f.value))
+        append_quoted(line, f.value);
+      else
+        line += f.value;
     }
   }
   logger().log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));

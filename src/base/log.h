@@ -26,15 +26,25 @@ struct LogOptions {
 void configure_log(const LogOptions& options);
 void log_record(LogLevel level, std::string_view msg, std::initializer_list<LogField> fields = {});
 
-inline void log_debug(std::string_view msg, std::initializer_list<LogField> f = {}) { log_record(LogLevel::kDebug, msg, f); }
-inline void log_info(std::string_view msg, std::initializer_list<LogField> f = {}) { log_record(LogLevel::kInfo, msg, f); }
-inline void log_warn(std::string_view msg, std::initializer_list<LogField> f = {}) { log_record(LogLevel::kWarn, msg, f); }
-inline void log_error(std::string_view msg, std::initializer_list<LogField> f = {}) { log_record(LogLevel::kError, msg, f); }
+inline void log_debug(std::string_view msg, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::kDebug, msg, f);
+}
+inline void log_info(std::string_view msg, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::kInfo, msg, f);
+}
+inline void log_warn(std::string_view msg, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::kWarn, msg, f);
+}
+inline void log_error(std::string_view msg, std::initializer_list<LogField> f = {}) {
+  log_record(LogLevel::kError, msg, f);
+}
 // level=ERROR msg="INTENTION: CAUSE" cure="…"
 inline void log_error(std::string_view intention, const Error& error, std::string_view cure = {}) {
   std::string msg = fmt::format("{}: {}", intention, error.message());
-  if (cure.empty()) log_record(LogLevel::kError, msg);
-  else log_record(LogLevel::kError, msg, {{"cure", std::string(cure)}});
+  if (cure.empty())
+    log_record(LogLevel::kError, msg);
+  else
+    log_record(LogLevel::kError, msg, {{"cure", std::string(cure)}});
 }
 
 }  // namespace caddis

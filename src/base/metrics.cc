@@ -12,8 +12,10 @@ std::string series_key(const MetricLabels& labels) {
     key += name + "=\"";
     for (char c : value) {
       if (c == '\\' || c == '"') key += '\\';
-      if (c == '\n') key += "\\n";
-      else key += c;
+      if (c == '\n')
+        key += "\\n";
+      else
+        key += c;
     }
     key += '"';
   }

@@ -38,7 +38,8 @@ class Error {
   ErrorCode code() const { return code_; }
   int sys_errno() const { return errno_; }  // 0 when the kernel was not the source
   const std::string& message() const { return message_; }
-  // "intention: cause". Consumes the error: Result<T> r = …; return std::unexpected(std::move(r).error().context("upload x"));
+  // "intention: cause". Consumes the error: Result<T> r = …; return
+  // std::unexpected(std::move(r).error().context("upload x"));
   Error context(std::string_view intention) && {
     message_ = fmt::format("{}: {}", intention, message_);
     return std::move(*this);
@@ -82,27 +83,29 @@ int to_errno(const Error& error);
 #define CADDIS_CONCAT_(a, b) a##b
 #define CADDIS_CONCAT(a, b) CADDIS_CONCAT_(a, b)
 // Returns the error of EXPR from the enclosing function, if it has one.
-#define TRY(expr)                                                    \
-  do {                                                               \
-    if (auto try_result_ = (expr); !try_result_) [[unlikely]]        \
-      return std::unexpected(std::move(try_result_).error());        \
+#define TRY(expr)                                             \
+  do {                                                        \
+    if (auto try_result_ = (expr); !try_result_) [[unlikely]] \
+      return std::unexpected(std::move(try_result_).error()); \
   } while (0)
 // TRY_ASSIGN(auto x, f()): x gets the value, or the error is returned.
 #define TRY_ASSIGN(decl, expr) TRY_ASSIGN_(CADDIS_CONCAT(try_value_, __COUNTER__), decl, expr)
-#define TRY_ASSIGN_(tmp, decl, expr)                                      \
-  auto tmp = (expr);                                                      \
-  if (!tmp) [[unlikely]] return std::unexpected(std::move(tmp).error()); \
+#define TRY_ASSIGN_(tmp, decl, expr)                \
+  auto tmp = (expr);                                \
+  if (!tmp) [[unlikely]]                            \
+    return std::unexpected(std::move(tmp).error()); \
   decl = std::move(*tmp) /* NOLINT(bugprone-macro-parentheses) */
 // The same two inside a coroutine.
-#define CO_TRY(expr)                                                 \
-  do {                                                               \
-    if (auto try_result_ = (expr); !try_result_) [[unlikely]]        \
-      co_return std::unexpected(std::move(try_result_).error());     \
+#define CO_TRY(expr)                                             \
+  do {                                                           \
+    if (auto try_result_ = (expr); !try_result_) [[unlikely]]    \
+      co_return std::unexpected(std::move(try_result_).error()); \
   } while (0)
 #define CO_TRY_ASSIGN(decl, expr) CO_TRY_ASSIGN_(CADDIS_CONCAT(try_value_, __COUNTER__), decl, expr)
-#define CO_TRY_ASSIGN_(tmp, decl, expr)                                      \
-  auto tmp = (expr);                                                         \
-  if (!tmp) [[unlikely]] co_return std::unexpected(std::move(tmp).error()); \
+#define CO_TRY_ASSIGN_(tmp, decl, expr)                \
+  auto tmp = (expr);                                   \
+  if (!tmp) [[unlikely]]                               \
+    co_return std::unexpected(std::move(tmp).error()); \
   decl = std::move(*tmp) /* NOLINT(bugprone-macro-parentheses) */
 
 }  // namespace caddis

@@ -35,7 +35,8 @@ Capture::IndexState Capture::read_index(WalTarget& target) {
     std::optional<sqlite::WalIndexHdr> header = sqlite::parse_wal_index_headers(bytes);
     if (!header) {
       // All zero: nobody has initialised it yet, so nobody has committed through it either.
-      if (std::all_of(bytes.begin(), bytes.begin() + 96, [](std::uint8_t b) { return b == 0; })) return IndexState::kEmpty;
+      if (std::all_of(bytes.begin(), bytes.begin() + 96, [](std::uint8_t b) { return b == 0; }))
+        return IndexState::kEmpty;
       continue;  // torn: a writer is between its two copies
     }
     index_seen_ = true;
@@ -172,17 +173,19 @@ void Capture::add_growth(std::vector<PageRef>& pages, std::uint32_t old_count, s
     auto frame = wal_frames_.find(pgno);
     missing.push_back({Pgno(pgno), frame == wal_frames_.end() ? 0 : frame->second});
   }
-  std::size_t middle = pages.size();
-  pages.insert(pages.end(), missing.begin(), missing.end());
-  std::inplace_merge(pages.begin(), pages.begin() + static_cast<std::ptrdiff_t>(middle), pages.end(),
-                     [](const PageRef& a, const PageRef& b) { return a.pgno < b.pgno; });
+  std::vector<PageRef> merged;
+  merged.reserve(pages.size() + missing.size());
+  std::merge(pages.begin(), pages.end(), missing.begin(), missing.end(), std::back_inserter(merged),
+             [](const PageRef& a, const PageRef& b) { return a.pgno < b.pgno; });
+  pages = std::move(merged);
 }
 
 Status Capture::read_page(const PageRef& ref, std::uint32_t page_size, ByteSpan out) {
   if (ref.frame != 0) {
     PartFile wal = db_.part(PartKind::kWal);
     if (wal == nullptr) return corrupt("page {} is in the WAL, which is gone", ref.pgno);
-    return os::read_exactly(*wal, out, sqlite::wal_frame_offset(ref.frame, page_size) + sqlite::kWalFrameHeaderSizeBytes);
+    return os::read_exactly(*wal, out,
+                            sqlite::wal_frame_offset(ref.frame, page_size) + sqlite::kWalFrameHeaderSizeBytes);
   }
   PartFile file = db_.part(PartKind::kDatabase);
   if (file == nullptr) return corrupt("page {}: the database file is gone", ref.pgno);
@@ -225,7 +228,9 @@ Result<CaptureOutcome> Capture::write_change(const Change& change) {
     Checksum sum = ltx::page_checksum(ref.pgno, page);
     Checksum old = other_size ? Checksum() : sums_.get(ref.pgno);
     if (change.drop_equal && sum == old) continue;
-    if (writer == nullptr) TRY_ASSIGN(writer, LtxWriter::create(*ltx_dir_, header_of(change)));
+    if (writer == nullptr) {
+      TRY_ASSIGN(writer, LtxWriter::create(*ltx_dir_, header_of(change)));
+    }
     TRY(writer->add_page(ref.pgno, page));
     total.replace(old, sum);
     fresh.emplace_back(ref.pgno, sum);
@@ -293,7 +298,8 @@ Result<CaptureOutcome> Capture::capture_pages(bool durable) {
   if (page_size != 0) {
     for (const Database::Range& range : dirty) {
       std::uint64_t last = std::min<std::uint64_t>((range.end - 1) / page_size + 1, pages);
-      for (std::uint64_t p = range.begin / page_size + 1; p <= last; ++p) pgnos.push_back(static_cast<std::uint32_t>(p));
+      for (std::uint64_t p = range.begin / page_size + 1; p <= last; ++p)
+        pgnos.push_back(static_cast<std::uint32_t>(p));
     }
   }
   Result<CaptureOutcome> outcome = compare_pages(std::move(pgnos), pages, page_size, durable);
@@ -383,7 +389,8 @@ Status Capture::checkpoint_passed() {
   if (strange.empty()) return {};
   TRY_ASSIGN(CaptureOutcome outcome, compare_pages(std::move(strange), sums_.page_count(), page_size, false));
   if (outcome == CaptureOutcome::kCaptured) {
-    log_warn("pages of a WAL database were written outside its WAL; they are captured as a transaction", {{"db", db_.name()}});
+    log_warn("pages of a WAL database were written outside its WAL; they are captured as a transaction",
+             {{"db", db_.name()}});
   }
   return {};
 }
@@ -404,9 +411,11 @@ bool Capture::all_backfilled() {
   WalTarget target;
   switch (read_index(target)) {
     case IndexState::kAbsent:
-    case IndexState::kNotReady: return false;
+    case IndexState::kNotReady:
+      return false;
     case IndexState::kEmpty:
-    case IndexState::kValid: break;
+    case IndexState::kValid:
+      break;
   }
   if (!target.from_index) return false;  // not initialised: a recovery is due
   // A WAL is restarted only when all of it lies in the database.

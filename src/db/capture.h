@@ -2,10 +2,10 @@
 // Peer thread only (and boot, before there are threads).
 //
 // WAL: a transaction exists when the wal-index header says so (mxFrame, salts), not when a commit frame was written: a
-// commit frame can be abandoned and overwritten. Without a wal-index (exclusive locking mode's heap index, boot) the valid
-// checksum chain up to the last commit frame is the truth.
-// Rollback journal: what was written to NAME since the last capture, page by page against the recorded checksums; a page
-// that is as recorded was rolled back and is dropped. The commit is the moment the journal is finalised.
+// commit frame can be abandoned and overwritten. Without a wal-index (exclusive locking mode's heap index, boot) the
+// valid checksum chain up to the last commit frame is the truth. Rollback journal: what was written to NAME since the
+// last capture, page by page against the recorded checksums; a page that is as recorded was rolled back and is dropped.
+// The commit is the moment the journal is finalised.
 #pragma once
 
 #include <cstdint>
@@ -60,7 +60,8 @@ class Capture {
   Status capture_drop();
   // After a completed checkpoint (the barrier): pages written by it are known.
   Status checkpoint_passed();
-  // True when everything of the captured position lies in the database file (so that sums may be saved after its fsync).
+  // True when everything of the captured position lies in the database file (so that sums may be saved after its
+  // fsync).
   bool all_backfilled();
 
   Position position() const { return position_; }
@@ -76,13 +77,13 @@ class Capture {
     std::uint32_t frame = 0;  // of the WAL; 0: the page of the database file
   };
   struct Change {
-    std::vector<PageRef> pages;     // ascending
+    std::vector<PageRef> pages;  // ascending
     std::uint32_t commit = 0;
     std::uint32_t page_size = 0;
     std::uint64_t transactions = 1;
-    bool drop_equal = false;        // leave out pages whose checksum is the recorded one
+    bool drop_equal = false;  // leave out pages whose checksum is the recorded one
     bool durable = false;
-    WalTail from;                   // with frames: where they begin
+    WalTail from;  // with frames: where they begin
     std::uint32_t to_frame = 0;
   };
   // The WAL as a reader finds it.
@@ -112,7 +113,8 @@ class Capture {
   Status sync_dirs_once();
   Status read_page(const PageRef& ref, std::uint32_t page_size, ByteSpan out);
   // Appends pages (first, last] that are not in `pages` (sorted by pgno), with their frames of this generation.
-  void add_growth(std::vector<PageRef>& pages, std::uint32_t old_count, std::uint32_t new_count, std::uint32_t page_size);
+  void add_growth(std::vector<PageRef>& pages, std::uint32_t old_count, std::uint32_t new_count,
+                  std::uint32_t page_size);
   Result<CaptureOutcome> compare_pages(std::vector<std::uint32_t> pgnos, std::uint32_t commit, std::uint32_t page_size,
                                        bool durable);
   Result<std::pair<std::uint32_t, std::uint32_t>> file_geometry();  // page size, pages; 0/0 for an empty file
@@ -124,9 +126,9 @@ class Capture {
   Position position_;
   PageSums sums_;
   std::optional<WalTail> wal_;
-  bool index_seen_ = false;  // this -wal has had an initialised wal-index
+  bool index_seen_ = false;                                      // this -wal has had an initialised wal-index
   std::unordered_map<std::uint32_t, std::uint32_t> wal_frames_;  // pgno → last captured frame of this generation
-  Txid saved_txid_;                   // of the side file
+  Txid saved_txid_;                                              // of the side file
   std::uint64_t bytes_since_saved_ = 0;
   std::int64_t saved_at_ms_ = 0;
   bool saving_ = false;

@@ -23,10 +23,14 @@ bool begins_with_zeros(ByteView data) {
 
 std::string_view part_file_name(PartKind kind) {
   switch (kind) {
-    case PartKind::kDatabase: return "database";
-    case PartKind::kWal: return "wal";
-    case PartKind::kShm: return "shm";
-    case PartKind::kJournal: return "journal";
+    case PartKind::kDatabase:
+      return "database";
+    case PartKind::kWal:
+      return "wal";
+    case PartKind::kShm:
+      return "shm";
+    case PartKind::kJournal:
+      return "journal";
   }
   return "database";
 }
@@ -93,8 +97,10 @@ void Database::mark_dirty(std::uint64_t begin, std::uint64_t end) {
   std::int64_t now = engine_.now_us();
   MutexLock lock(mutex_);
   last_write_us_ = now;
-  if (!dirty_.empty() && dirty_.back().end == begin) dirty_.back().end = end;
-  else dirty_.push_back({begin, end});
+  if (!dirty_.empty() && dirty_.back().end == begin)
+    dirty_.back().end = end;
+  else
+    dirty_.push_back({begin, end});
 }
 
 std::vector<Database::Range> Database::take_dirty() {
@@ -167,13 +173,15 @@ void Database::write(PartKind kind, const PartFile& file, ByteView data, std::ui
       if (!was_live) return reply(file->pwrite(data, offset));
       // journal_mode=PERSIST: zeroing the header is the commit.
       Bytes copy(data.begin(), data.end());
-      engine_.post([self = shared_from_this(), file, copy = std::move(copy), offset, reply = std::move(reply)]() mutable {
-        self->finish_journal([file, copy = std::move(copy), offset] { return file->pwrite(copy, offset); },
-                             std::move(reply));
-      });
+      engine_.post(
+          [self = shared_from_this(), file, copy = std::move(copy), offset, reply = std::move(reply)]() mutable {
+            self->finish_journal([file, copy = std::move(copy), offset] { return file->pwrite(copy, offset); },
+                                 std::move(reply));
+          });
       return;
     }
-    case PartKind::kShm: return reply(file->pwrite(data, offset));
+    case PartKind::kShm:
+      return reply(file->pwrite(data, offset));
   }
 }
 
@@ -204,7 +212,8 @@ void Database::truncate(PartKind kind, const PartFile& file, std::uint64_t size_
         self->when_captured([self, file, size_bytes, reply = std::move(reply)](Status captured) mutable {
           if (!captured) return reply(std::move(captured));
           Status done = file->truncate(size_bytes);
-          if (done && self->is_current(PartKind::kWal, file)) self->wal_end_.store(size_bytes, std::memory_order_release);
+          if (done && self->is_current(PartKind::kWal, file))
+            self->wal_end_.store(size_bytes, std::memory_order_release);
           reply(std::move(done));
         });
       });
@@ -222,7 +231,8 @@ void Database::truncate(PartKind kind, const PartFile& file, std::uint64_t size_
       });
       return;
     }
-    case PartKind::kShm: return reply(file->truncate(size_bytes));
+    case PartKind::kShm:
+      return reply(file->truncate(size_bytes));
   }
 }
 
@@ -279,9 +289,12 @@ void Database::remove(PartKind kind, Reply reply) {
             },
             std::move(reply));
         return;
-      case PartKind::kWal: return self->remove_wal(std::move(reply));
-      case PartKind::kShm: return self->remove_shm(std::move(reply));
-      case PartKind::kDatabase: return self->drop(std::move(reply));
+      case PartKind::kWal:
+        return self->remove_wal(std::move(reply));
+      case PartKind::kShm:
+        return self->remove_shm(std::move(reply));
+      case PartKind::kDatabase:
+        return self->drop(std::move(reply));
     }
   });
 }

@@ -3,7 +3,8 @@
 // Three kinds of threads meet here:
 //   FUSE workers   call the file operations below. They do local disk work inline; whatever needs the capture state is
 //                  queued for the peer thread and answered from there through `Reply`. They never wait.
-//   the peer       (Engine::step) owns the capture state of all databases: WAL frames into LTX, journal commits into LTX,
+//   the peer       (Engine::step) owns the capture state of all databases: WAL frames into LTX, journal commits into
+//   LTX,
 //                  barriers. See capture.h.
 //   pool threads   read snapshots and log files.
 #pragma once
@@ -36,8 +37,8 @@ using PartFile = std::shared_ptr<os::File>;
 using Reply = std::move_only_function<void(Status)>;
 using PositionReply = std::move_only_function<void(Result<Position>)>;
 
-// What the peer can do through descriptors opened on our own mount (fuse::Attacher makes them). Kernel-local calls only:
-// none of these may ever cause a FUSE request. Peer thread.
+// What the peer can do through descriptors opened on our own mount (fuse::Attacher makes them). Kernel-local calls
+// only: none of these may ever cause a FUSE request. Peer thread.
 class MountView {
  public:
   virtual ~MountView() = default;
@@ -45,7 +46,8 @@ class MountView {
   virtual bool read_wal_index(ByteSpan out) = 0;
   // True when any process holds a lock on SQLite's lock bytes of the database file (F_OFD_GETLK).
   virtual bool app_holds_lock() = 0;
-  // SHARED on the database as SQLite takes it (PENDING read-locked meanwhile). False: a writer is in its exclusive phase.
+  // SHARED on the database as SQLite takes it (PENDING read-locked meanwhile). False: a writer is in its exclusive
+  // phase.
   virtual bool try_lock_shared() = 0;
   virtual void unlock_shared() = 0;
 };
@@ -79,8 +81,8 @@ class Database : public std::enable_shared_from_this<Database> {
   void read_position(PositionReply reply);
 
   // --- fuse::Attacher ----------------------------------------------------------------------------------------------
-  // Hands over (or takes back, with null) the own-mount descriptors. When this returns the peer does not use the old one.
-  // Any thread but FUSE workers and the peer.
+  // Hands over (or takes back, with null) the own-mount descriptors. When this returns the peer does not use the old
+  // one. Any thread but FUSE workers and the peer.
   void set_view(std::shared_ptr<MountView> view);
 
  private:
@@ -106,7 +108,8 @@ class Database : public std::enable_shared_from_this<Database> {
   // Peer.
   std::vector<Range> take_dirty() EXCLUDES(mutex_);
   void put_back_dirty(std::vector<Range> ranges) EXCLUDES(mutex_);
-  void set_published(Position position, std::uint32_t pages, std::uint32_t page_size, std::int64_t wall) EXCLUDES(mutex_);
+  void set_published(Position position, std::uint32_t pages, std::uint32_t page_size, std::int64_t wall)
+      EXCLUDES(mutex_);
   void set_snapshot(std::shared_ptr<SnapshotCow> snapshot) EXCLUDES(mutex_);
   void forget_part(PartKind kind) EXCLUDES(mutex_);
   // Captures all that is committed in the WAL, then calls; tries again for a while when the wal-index is not readable.
@@ -128,16 +131,16 @@ class Database : public std::enable_shared_from_this<Database> {
   std::uint32_t page_count_ GUARDED_BY(mutex_) = 0;
   std::uint32_t page_size_ GUARDED_BY(mutex_) = 0;
   std::int64_t last_commit_wall_ms_ GUARDED_BY(mutex_) = 0;
-  std::vector<Range> dirty_ GUARDED_BY(mutex_);    // written to NAME since the last capture took them
+  std::vector<Range> dirty_ GUARDED_BY(mutex_);  // written to NAME since the last capture took them
   std::int64_t last_write_us_ GUARDED_BY(mutex_) = 0;
-  bool journal_live_ GUARDED_BY(mutex_) = false;   // -journal has a header that is not zeroed
-  bool journal_synced_ GUARDED_BY(mutex_) = false; // the app syncs: its commits are to survive power loss
+  bool journal_live_ GUARDED_BY(mutex_) = false;    // -journal has a header that is not zeroed
+  bool journal_synced_ GUARDED_BY(mutex_) = false;  // the app syncs: its commits are to survive power loss
   std::shared_ptr<MountView> view_ GUARDED_BY(mutex_);
   std::shared_ptr<SnapshotCow> snapshot_ GUARDED_BY(mutex_);
-  std::atomic<std::uint64_t> wal_end_{0};          // end of the last write to -wal
-  std::atomic<bool> active_{false};                // the peer is watching this database
+  std::atomic<std::uint64_t> wal_end_{0};  // end of the last write to -wal
+  std::atomic<bool> active_{false};        // the peer is watching this database
 
-  std::unique_ptr<Capture> capture_;               // peer thread only
+  std::unique_ptr<Capture> capture_;  // peer thread only
 };
 
 }  // namespace caddis::db

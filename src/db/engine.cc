@@ -1,10 +1,10 @@
 #include "db/engine.h"
 
+#include <time.h>
 #include <algorithm>
 #include <deque>
 #include <map>
 #include <set>
-#include <time.h>
 
 #include "base/log.h"
 #include "db/capture.h"
@@ -15,16 +15,16 @@
 namespace caddis::db {
 namespace {
 
-constexpr std::int64_t kMaxPauseUs = 25'000;       // between two captures of a busy WAL
-constexpr std::int64_t kPauseFactor = 10;          // a capture may use a tenth of a core
-constexpr std::int64_t kMinIdleStepUs = 250;       // looking for the wal-index to follow a WAL write
+constexpr std::int64_t kMaxPauseUs = 25'000;  // between two captures of a busy WAL
+constexpr std::int64_t kPauseFactor = 10;     // a capture may use a tenth of a core
+constexpr std::int64_t kMinIdleStepUs = 250;  // looking for the wal-index to follow a WAL write
 constexpr std::int64_t kMaxIdleStepUs = 250'000;
-constexpr std::int64_t kUnwatchAfterUs = 5'000;    // without anything uncaptured
-constexpr std::int64_t kQuietUs = 10'000;          // journal-less writes: nothing written for so long is a boundary
+constexpr std::int64_t kUnwatchAfterUs = 5'000;  // without anything uncaptured
+constexpr std::int64_t kQuietUs = 10'000;        // journal-less writes: nothing written for so long is a boundary
 constexpr std::int64_t kSnapshotRetryUs = 2'000;
 constexpr std::uint64_t kSaveSumsBytes = 16u << 20;
 constexpr std::int64_t kSaveSumsMs = 30'000;
-constexpr int kRetentionPatience = 6;              // times retention, for files an upload still needs
+constexpr int kRetentionPatience = 6;  // times retention, for files an upload still needs
 
 }  // namespace
 
@@ -70,15 +70,15 @@ namespace {
 bool is_super_journal(std::string_view name) {
   std::size_t at = name.rfind("-mj");
   if (at == std::string_view::npos || name.size() - at != 12) return false;
-  return std::all_of(name.begin() + static_cast<std::ptrdiff_t>(at) + 3, name.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-  });
+  return std::all_of(name.begin() + static_cast<std::ptrdiff_t>(at) + 3, name.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); });
 }
 
 }  // namespace
 
 Status validate_name(std::string_view name) {
-  if (name.empty() || name.size() > 247) return invalid("database name of {} bytes; 1 to 247 are possible", name.size());
+  if (name.empty() || name.size() > 247)
+    return invalid("database name of {} bytes; 1 to 247 are possible", name.size());
   if (name.front() == '.') return invalid("database name \"{}\" begins with a dot", name);
   for (char c : name) {
     if (c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
@@ -160,7 +160,8 @@ Status Engine::close() {
   for (const std::shared_ptr<Database>& db : databases()) {
     Recovery recovery(*db);
     Status closed = recovery.close();
-    if (!closed) return std::unexpected(std::move(closed).error().context(fmt::format("close database {}", db->name())));
+    if (!closed)
+      return std::unexpected(std::move(closed).error().context(fmt::format("close database {}", db->name())));
   }
   return {};
 }
@@ -193,7 +194,8 @@ std::shared_ptr<Database> Engine::find(std::string_view name) {
   return it == state_->databases.end() ? nullptr : it->second;
 }
 
-Result<std::shared_ptr<Database>> Engine::adopt(const std::string& name, const std::string& scratch_name, PartFile file) {
+Result<std::shared_ptr<Database>> Engine::adopt(const std::string& name, const std::string& scratch_name,
+                                                PartFile file) {
   TRY(validate_name(name));
   if (find(name) != nullptr) return make_error(ErrorCode::kExists, "database {} exists", name);
   TRY_ASSIGN(std::shared_ptr<os::Dir> dir, dbs_->make_dir(name));
@@ -240,7 +242,8 @@ std::int64_t Engine::now_us() const {
   return static_cast<std::int64_t>(t.tv_sec) * 1'000'000 + t.tv_nsec / 1000;
 }
 
-// --- queue and waiting -------------------------------------------------------------------------------------------------
+// --- queue and waiting
+// -------------------------------------------------------------------------------------------------
 
 void Engine::post(Job job) {
   MutexLock lock(state_->mutex);
@@ -270,8 +273,10 @@ void Engine::wake() {
 void Engine::wait(std::int64_t us) {
   MutexLock lock(state_->mutex);
   if (!state_->woken && us != 0) {
-    if (us < 0) state_->wake.wait(state_->mutex);
-    else state_->wake.wait_for_us(state_->mutex, us);
+    if (us < 0)
+      state_->wake.wait(state_->mutex);
+    else
+      state_->wake.wait_for_us(state_->mutex, us);
   }
   state_->woken = false;
 }
@@ -374,7 +379,8 @@ std::int64_t Engine::watch(const std::shared_ptr<Database>& db, std::int64_t now
   return capture.next_look_us_ = end + capture.idle_step_us_;
 }
 
-// --- log: durability, sums, retention ------------------------------------------------------------------------------------
+// --- log: durability, sums, retention
+// ------------------------------------------------------------------------------------
 
 void Engine::committed(const std::shared_ptr<Database>& db, Commit commit, std::shared_ptr<os::File> unsynced) {
   for (CommitSink* sink : sinks_) sink->committed(commit);
@@ -454,8 +460,11 @@ void Engine::save_sums_if_due(Database& db, bool now) {
     if (done) done = save_sums(*sums_, self->name(), *saved);
     post([self, saved, done = std::move(done)] {
       self->capture_->saving_ = false;
-      if (done) self->capture_->saved_txid_ = saved->position.txid;
-      else log_error(fmt::format("save the page checksums of {}", self->name()), done.error(), "the next boot reads more of the log");
+      if (done)
+        self->capture_->saved_txid_ = saved->position.txid;
+      else
+        log_error(fmt::format("save the page checksums of {}", self->name()), done.error(),
+                  "the next boot reads more of the log");
     });
   });
 }
@@ -486,7 +495,8 @@ void Engine::enforce_retention(Database& db) {
   }
 }
 
-// --- snapshots -----------------------------------------------------------------------------------------------------------
+// --- snapshots
+// -----------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -543,8 +553,9 @@ void Engine::begin_snapshot(const std::shared_ptr<Database>& db) {
     Result<std::unique_ptr<os::File>> spill = tmp_->open(spill_name, os::OpenMode::kTruncate);
     if (!spill) return fail(std::move(spill).error());
     (void)tmp_->unlink(spill_name);
-    auto cow = std::make_shared<SnapshotCow>(capture.position(), db->last_commit_wall_ms(), capture.sums(), std::move(file),
-                                             db->part(PartKind::kWal), capture.wal_frames_, std::move(*spill));
+    auto cow =
+        std::make_shared<SnapshotCow>(capture.position(), db->last_commit_wall_ms(), capture.sums(), std::move(file),
+                                      db->part(PartKind::kWal), capture.wal_frames_, std::move(*spill));
     db->set_snapshot(cow);
     (*reply)(std::make_shared<Reader>(std::move(cow), [this, db] { snapshot_ended(db); }));
   };

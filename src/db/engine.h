@@ -28,8 +28,8 @@ Status validate_name(std::string_view name);
 
 struct Commit {
   std::string name;
-  Txid min;                 // first transaction of the LTX
-  Position position;        // after it
+  Txid min;           // first transaction of the LTX
+  Position position;  // after it
   std::uint32_t page_size_bytes = 0;
   std::uint32_t page_count = 0;  // 0: dropped
   std::int64_t wall_ms = 0;
@@ -39,8 +39,8 @@ struct Commit {
 class CommitSink {
  public:
   virtual ~CommitSink() = default;
-  virtual void committed(const Commit& commit) = 0;   // captured, readable in the log; maybe not yet durable
-  virtual void durable(const Commit& commit) = 0;     // fdatasynced: may be shown to others
+  virtual void committed(const Commit& commit) = 0;  // captured, readable in the log; maybe not yet durable
+  virtual void durable(const Commit& commit) = 0;    // fdatasynced: may be shown to others
 };
 
 // Drops what the kernel has cached of a file of the mount (fuse implements it). Not from a FUSE worker.
@@ -70,33 +70,34 @@ class Engine {
   explicit Engine(EngineOptions options);
   ~Engine();
 
-  // Boot. Opens the directory, recovers every database (journal, WAL, log), adopts bare SQLite files, sets aside what is
-  // no database. After this and before the first FUSE request everything is consistent. Errors name the database.
+  // Boot. Opens the directory, recovers every database (journal, WAL, log), adopts bare SQLite files, sets aside what
+  // is no database. After this and before the first FUSE request everything is consistent. Errors name the database.
   Status open();
-  // Clean stop, after the app is gone and the mount is down: captures what is left, syncs the log, writes the checksums.
+  // Clean stop, after the app is gone and the mount is down: captures what is left, syncs the log, writes the
+  // checksums.
   Status close();
 
   // True when there is no dbs/*/database longer than 0 and no dbs/*/ltx/*.ltx. Static: before open().
   static Result<bool> is_empty_volume(os::Dir& data_dir);
-  // Puts a restored file in place, before open(): `tmp_name` in caddis/tmp becomes dbs/NAME/database at `position`, with
-  // a log that starts there (a LiteFS reads it too).
+  // Puts a restored file in place, before open(): `tmp_name` in caddis/tmp becomes dbs/NAME/database at `position`,
+  // with a log that starts there (a LiteFS reads it too).
   Status install_restored(const std::string& name, const std::string& tmp_name, Position position);
 
-  std::vector<std::shared_ptr<Database>> databases();              // live ones, sorted by name
-  std::shared_ptr<Database> find(std::string_view name);           // live one, or null
+  std::vector<std::shared_ptr<Database>> databases();     // live ones, sorted by name
+  std::shared_ptr<Database> find(std::string_view name);  // live one, or null
   // A plain file of the scratch directory has proved to be a database: its backing file is renamed into dbs/NAME/
   // (descriptors stay valid) and `file` becomes its kDatabase part. FUSE workers. `already_written`: bytes it holds.
   Result<std::shared_ptr<Database>> adopt(const std::string& name, const std::string& scratch_name, PartFile file);
-  os::Dir& scratch() { return *scratch_; }                         // caddis/scratch
-  os::Dir& tmp() { return *tmp_; }                                 // caddis/tmp
+  os::Dir& scratch() { return *scratch_; }  // caddis/scratch
+  os::Dir& tmp() { return *tmp_; }          // caddis/tmp
 
   bool writable() const { return writable_.load(std::memory_order_acquire); }
   void set_writable(bool writable);
 
-  void add_sink(CommitSink* sink);                                 // before the peer runs
-  Log& log() { return *log_; }                                     // reading of LTX files, any thread
-  // A consistent image as of now, read page by page without holding any SQLite lock (snapshot.h). The reply comes on the
-  // peer thread; one snapshot a database at a time, further requests wait for their turn.
+  void add_sink(CommitSink* sink);  // before the peer runs
+  Log& log() { return *log_; }      // reading of LTX files, any thread
+  // A consistent image as of now, read page by page without holding any SQLite lock (snapshot.h). The reply comes on
+  // the peer thread; one snapshot a database at a time, further requests wait for their turn.
   void start_snapshot(const std::shared_ptr<Database>& db,
                       std::move_only_function<void(Result<std::shared_ptr<SnapshotReader>>)> reply);
   // Replies when everything committed so far is captured and durable (stop, hand-over).
@@ -105,7 +106,8 @@ class Engine {
   void set_needed_from(const std::string& name, Txid txid);
 
   // --- the peer ----------------------------------------------------------------------------------------------------
-  // Does what is due; returns in how many microseconds it wants to be called again, or -1: not before wait()'s next wake.
+  // Does what is due; returns in how many microseconds it wants to be called again, or -1: not before wait()'s next
+  // wake.
   std::int64_t step();
   // Blocks until work arrives or `us` microseconds passed (-1: no limit).
   void wait(std::int64_t us);
@@ -119,7 +121,7 @@ class Engine {
   struct State;
 
   const EngineOptions& options() const { return options_; }
-  void post(Job job);                              // any thread; wakes the peer
+  void post(Job job);                               // any thread; wakes the peer
   void post_later(std::int64_t delay_us, Job job);  // peer
   std::int64_t now_us() const;
   // A write that may lead to a commit. Any thread; wakes the peer only when it is not watching this database already.

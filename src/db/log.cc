@@ -24,9 +24,8 @@ Result<std::vector<LogEntry>> Log::list(const std::string& name) {
     if (!info) continue;  // retention was faster
     entries.push_back({txids->first, txids->second, info->size_bytes, info->mtime_ms, std::move(file)});
   }
-  std::sort(entries.begin(), entries.end(), [](const LogEntry& a, const LogEntry& b) {
-    return a.max != b.max ? a.max < b.max : a.min < b.min;
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const LogEntry& a, const LogEntry& b) { return a.max != b.max ? a.max < b.max : a.min < b.min; });
   return entries;
 }
 

@@ -9,8 +9,8 @@
 namespace caddis::db {
 namespace {
 
-// File, big-endian: magic "CDSSUMS1", page size u32, page count u32, TXID u64, checksum u64, epoch u64, identity flag u32,
-// reserved u32, inode u64, size u64, mtime u64, then one u64 per page, then the CRC-64 of all of it.
+// File, big-endian: magic "CDSSUMS1", page size u32, page count u32, TXID u64, checksum u64, epoch u64, identity flag
+// u32, reserved u32, inode u64, size u64, mtime u64, then one u64 per page, then the CRC-64 of all of it.
 constexpr std::string_view kMagic = "CDSSUMS1";
 constexpr std::size_t kHeaderSize = 72;
 
@@ -49,14 +49,16 @@ Status save_sums(os::Dir& dir, const std::string& name, const SavedSums& saved) 
   put_be64(p + 48, id.inode);
   put_be64(p + 56, id.size_bytes);
   put_be64(p + 64, static_cast<std::uint64_t>(id.mtime_ms));
-  for (std::uint32_t i = 0; i < pages; ++i) put_be64(p + kHeaderSize + std::size_t{i} * 8, saved.sums.get(Pgno(i + 1)).value());
+  for (std::uint32_t i = 0; i < pages; ++i)
+    put_be64(p + kHeaderSize + std::size_t{i} * 8, saved.sums.get(Pgno(i + 1)).value());
   put_be64(p + out.size() - 8, ltx::crc64(ByteView(out).first(out.size() - 8)));
   return os::write_file_durably(dir, name, out);
 }
 
 Result<SavedSums> load_sums(os::Dir& dir, const std::string& name) {
   TRY_ASSIGN(Bytes in, os::read_file(dir, name, std::uint64_t{64} << 30));
-  if (in.size() < kHeaderSize + 8) return corrupt("checksums of {}: {} bytes, a header has {}", name, in.size(), kHeaderSize);
+  if (in.size() < kHeaderSize + 8)
+    return corrupt("checksums of {}: {} bytes, a header has {}", name, in.size(), kHeaderSize);
   const std::uint8_t* p = in.data();
   if (as_text(ByteView(in).first(8)) != kMagic) return corrupt("checksums of {}: unknown format", name);
   std::uint32_t pages = get_be32(p + 12);

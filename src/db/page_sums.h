@@ -1,5 +1,5 @@
-// The checksum of every page of one database and their rolling XOR, in memory, with the side file that saves a boot from
-// reading the database. Peer thread; not synchronised.
+// The checksum of every page of one database and their rolling XOR, in memory, with the side file that saves a boot
+// from reading the database. Peer thread; not synchronised.
 #pragma once
 
 #include <cstdint>

@@ -68,23 +68,28 @@ Status Recovery::boot() {
   TRY(resolve_journal());
   Result<SavedSums> saved = load_sums(*db_.engine_.sums_, db_.name());
   if (!saved && saved.error().code() == ErrorCode::kCorrupt) {
-    log_warn("page checksums are read from the database instead", {{"db", db_.name()}, {"reason", saved.error().message()}});
+    log_warn("page checksums are read from the database instead",
+             {{"db", db_.name()}, {"reason", saved.error().message()}});
   }
-  if (saved) TRY(boot_known(std::move(*saved)));
-  else TRY(boot_unknown());
+  if (saved)
+    TRY(boot_known(std::move(*saved)));
+  else
+    TRY(boot_unknown());
   if (!committed_pages_.empty()) {
     TRY_ASSIGN(auto geometry, capture_.file_geometry());
     TRY(capture_.compare_pages(committed_pages_, geometry.second, geometry.first, true));
   }
   if (verify_) TRY(verify_all(verify_reason_));
   const PageSums& sums = capture_.sums_;
-  db_.set_published(capture_.position_, sums.page_count(), sums.page_size_bytes(), db_.engine_.options().clock->wall_ms());
+  db_.set_published(capture_.position_, sums.page_count(), sums.page_size_bytes(),
+                    db_.engine_.options().clock->wall_ms());
   if (capture_.position_.txid != capture_.saved_txid_) TRY(save(false));
   // An empty file stays: SQLite made it and has not written yet. It is no database for anybody else.
   return {};
 }
 
-// --- rollback journal ----------------------------------------------------------------------------------------------------
+// --- rollback journal
+// ----------------------------------------------------------------------------------------------------
 
 // A hot journal that names a super-journal which is gone is committed.
 Result<bool> Recovery::journal_is_committed(os::File& journal) {
@@ -144,7 +149,8 @@ Status Recovery::roll_back(os::File& journal) {
   return {};
 }
 
-// --- known position ------------------------------------------------------------------------------------------------------
+// --- known position
+// ------------------------------------------------------------------------------------------------------
 
 Result<SavedSums::Identity> Recovery::identity() {
   TRY_ASSIGN(os::FileInfo info, db_.dir_->info("database"));
@@ -169,7 +175,8 @@ Status Recovery::boot_known(SavedSums saved) {
     Result<std::vector<LogEntry>> chain = db_.engine_.log().chain(db_.name(), capture_.position_.txid, log_.back().max);
     if (!chain) {
       // Another program's history (LiteFS ran on this volume and took a snapshot): begin from what it left.
-      log_warn("the log does not continue the saved checksums", {{"db", db_.name()}, {"reason", chain.error().message()}});
+      log_warn("the log does not continue the saved checksums",
+               {{"db", db_.name()}, {"reason", chain.error().message()}});
       capture_.position_ = {};
       capture_.sums_.reset(0);
       return boot_unknown();
@@ -194,9 +201,8 @@ Status Recovery::redo(const std::vector<LogEntry>& chain) {
   }
   if (PartFile file = db_.part(PartKind::kDatabase)) TRY(file->datasync());
   if (applied > 0) {
-    log_info("applied the log again", {{"db", db_.name()},
-                                       {"files", std::to_string(applied)},
-                                       {"txid", to_hex(capture_.position_.txid)}});
+    log_info("applied the log again",
+             {{"db", db_.name()}, {"files", std::to_string(applied)}, {"txid", to_hex(capture_.position_.txid)}});
   }
   return {};
 }
@@ -207,7 +213,8 @@ Result<bool> Recovery::redo_one(const LogEntry& entry) {
   Result<ltx::Summary> summary = ltx::verify(ltx::Version::kV1, source_of(*ltx));
   if (!summary) {
     if (summary.error().code() != ErrorCode::kCorrupt) return std::unexpected(std::move(summary).error());
-    log_warn("unfinished log file removed", {{"db", db_.name()}, {"file", entry.file_name}, {"reason", summary.error().message()}});
+    log_warn("unfinished log file removed",
+             {{"db", db_.name()}, {"file", entry.file_name}, {"reason", summary.error().message()}});
     return false;
   }
   const ltx::Header& header = summary->header;
@@ -243,7 +250,8 @@ Result<bool> Recovery::redo_one(const LogEntry& entry) {
   return true;
 }
 
-// --- WAL -----------------------------------------------------------------------------------------------------------------
+// --- WAL
+// -----------------------------------------------------------------------------------------------------------------
 
 // True when the log knows these salts from an earlier generation: the file lost what was written to it later.
 Result<bool> Recovery::wal_is_stale(const WalTail& start) {
@@ -315,7 +323,8 @@ Status Recovery::remove_wal() {
   return db_.dir_->sync();
 }
 
-// --- unknown position ----------------------------------------------------------------------------------------------------
+// --- unknown position
+// ----------------------------------------------------------------------------------------------------
 
 Status Recovery::compute_sums() {
   TRY_ASSIGN(auto geometry, capture_.file_geometry());
@@ -364,7 +373,8 @@ Status Recovery::boot_unknown() {
     if (summary.error().code() != ErrorCode::kCorrupt || log_.size() == 1) {
       return std::unexpected(std::move(summary).error().context(fmt::format("log file {}", last.file_name)));
     }
-    log_warn("damaged log file set aside", {{"db", db_.name()}, {"file", last.file_name}, {"reason", summary.error().message()}});
+    log_warn("damaged log file set aside",
+             {{"db", db_.name()}, {"file", last.file_name}, {"reason", summary.error().message()}});
     TRY(capture_.ltx_dir_->rename(last.file_name, last.file_name + ".damaged"));
     log_.pop_back();
     return boot_unknown();
@@ -402,9 +412,8 @@ Status Recovery::boot_unknown() {
     verify_ = false;
     log_warn("the database does not match its log; its present content becomes the next transaction",
              {{"db", db_.name()}, {"reason", verify_reason_}});
-    Capture::Change change{.commit = capture_.sums_.page_count(),
-                           .page_size = capture_.sums_.page_size_bytes(),
-                           .durable = true};
+    Capture::Change change{
+        .commit = capture_.sums_.page_count(), .page_size = capture_.sums_.page_size_bytes(), .durable = true};
     capture_.add_growth(change.pages, 0, change.commit, change.page_size);
     TRY(capture_.write_change(change));
     TRY_ASSIGN(log_, db_.engine_.log().list(db_.name()));
@@ -419,7 +428,8 @@ Status Recovery::verify_all(std::string_view reason) {
   for (std::uint32_t i = 0; i < geometry.second; ++i) all[i] = i + 1;
   TRY_ASSIGN(CaptureOutcome outcome, capture_.compare_pages(std::move(all), geometry.second, geometry.first, true));
   if (outcome == CaptureOutcome::kCaptured) {
-    log_warn("pages differed from their checksums and became a transaction", {{"db", db_.name()}, {"txid", to_hex(capture_.position_.txid)}});
+    log_warn("pages differed from their checksums and became a transaction",
+             {{"db", db_.name()}, {"txid", to_hex(capture_.position_.txid)}});
   }
   return {};
 }
@@ -430,18 +440,22 @@ Status Recovery::set_aside(std::string_view reason) {
   TRY(db_.dir_->sync());
   TRY(db_.engine_.lost_->sync());
   db_.forget_part(PartKind::kDatabase);
-  log_warn("no SQLite database, set aside", {{"db", db_.name()}, {"as", db_.engine_.lost_->path() + "/" + name}, {"reason", std::string(reason)}});
+  log_warn("no SQLite database, set aside",
+           {{"db", db_.name()}, {"as", db_.engine_.lost_->path() + "/" + name}, {"reason", std::string(reason)}});
   return {};
 }
 
-// --- end -----------------------------------------------------------------------------------------------------------------
+// --- end
+// -----------------------------------------------------------------------------------------------------------------
 
 Status Recovery::save(bool with_identity) {
   SavedSums saved{.sums = capture_.sums_, .position = capture_.position_};
   if (PartFile file = db_.part(PartKind::kDatabase)) TRY(file->datasync());
   if (with_identity) {
-    if (Result<SavedSums::Identity> now = identity()) saved.identity = *now;
-    else saved.identity = SavedSums::Identity{};
+    if (Result<SavedSums::Identity> now = identity())
+      saved.identity = *now;
+    else
+      saved.identity = SavedSums::Identity{};
   }
   TRY(save_sums(*db_.engine_.sums_, db_.name(), saved));
   capture_.saved_txid_ = capture_.position_.txid;
@@ -477,7 +491,8 @@ Status Recovery::install(os::Dir& from, const std::string& file_name, Position p
   }
   TRY(compute_sums());
   if (position.checksum.value() != 0 && capture_.sums_.total() != position.checksum) {
-    return corrupt("restored {}: its checksum is {}, the backup says {}", db_.name(), capture_.sums_.total(), position.checksum);
+    return corrupt("restored {}: its checksum is {}, the backup says {}", db_.name(), capture_.sums_.total(),
+                   position.checksum);
   }
   // The log begins with the restored position. At TXID 1 that is a snapshot; else page 1 unchanged is enough for a
   // reader of the volume (LiteFS too) to know where it is.

@@ -2,8 +2,8 @@
 //
 // What boot starts from                      what it does
 //   side file with identity, nothing changed   nothing: the position is known (the clean case, constant time)
-//   side file at S, log S+1 … T                journal rolled back, pages of the log rewritten (the log is the redo log)
-//   WAL whose valid chain goes on behind T     its transactions are captured, then it is copied into the database
+//   side file at S, log S+1 … T                journal rolled back, pages of the log rewritten (the log is the redo
+//   log) WAL whose valid chain goes on behind T     its transactions are captured, then it is copied into the database
 //   WAL of an older generation, or shorter     dropped: the log has what it had
 //   no side file, log (a LiteFS volume)        every page read once; the last LTX applied again, its checksum compared
 //   database without log                       adopted as TXID 1

@@ -29,7 +29,8 @@ bool SnapshotCow::read_file_page(Pgno pgno, ByteSpan out) const {
 bool SnapshotCow::read_wal_page(Pgno pgno, ByteSpan out) const {
   auto frame = frames_.find(pgno.value());
   if (wal_ == nullptr || frame == frames_.end()) return false;
-  std::uint64_t at = sqlite::wal_frame_offset(frame->second, sums_.page_size_bytes()) + sqlite::kWalFrameHeaderSizeBytes;
+  std::uint64_t at =
+      sqlite::wal_frame_offset(frame->second, sums_.page_size_bytes()) + sqlite::kWalFrameHeaderSizeBytes;
   Result<std::size_t> got = wal_->pread(out, at);
   return got && *got == out.size() && matches(pgno, out);
 }
@@ -50,8 +51,10 @@ void SnapshotCow::save(Pgno pgno, ByteView page) {
   }
   Status done = spill_->pwrite(page, at);
   MutexLock lock(mutex_);
-  if (done) saved_.emplace(pgno.value(), at);
-  else broken_ = true;  // a full disk must not fail the app's write: the snapshot is given up instead
+  if (done)
+    saved_.emplace(pgno.value(), at);
+  else
+    broken_ = true;  // a full disk must not fail the app's write: the snapshot is given up instead
 }
 
 void SnapshotCow::before_write(std::uint64_t offset, std::uint64_t length) {

@@ -19,14 +19,14 @@ class SnapshotCow {
   SnapshotCow(Position position, std::int64_t wall_ms, PageSums sums, PartFile file, PartFile wal,
               std::unordered_map<std::uint32_t, std::uint32_t> frames, std::unique_ptr<os::File> spill);
 
-  void before_write(std::uint64_t offset, std::uint64_t length);   // FUSE workers
-  void before_truncate(std::uint64_t size_bytes);                  // FUSE workers
-  void before_supersede(Pgno pgno);                                // peer
+  void before_write(std::uint64_t offset, std::uint64_t length);  // FUSE workers
+  void before_truncate(std::uint64_t size_bytes);                 // FUSE workers
+  void before_supersede(Pgno pgno);                               // peer
 
   Position position() const { return position_; }
   std::int64_t wall_ms() const { return wall_ms_; }
   const PageSums& sums() const { return sums_; }
-  Status read_page(Pgno pgno, ByteSpan out);                       // the reader's thread
+  Status read_page(Pgno pgno, ByteSpan out);  // the reader's thread
 
  private:
   bool wanted(Pgno pgno) EXCLUDES(mutex_);

@@ -36,32 +36,32 @@ struct FileInfo {
 };
 
 enum class OpenMode {
-  kRead,        // must exist
-  kReadWrite,   // must exist
-  kCreate,      // read-write, made when absent, content kept
-  kCreateNew,   // read-write, kExists when there
-  kTruncate,    // read-write, made when absent, emptied
+  kRead,       // must exist
+  kReadWrite,  // must exist
+  kCreate,     // read-write, made when absent, content kept
+  kCreateNew,  // read-write, kExists when there
+  kTruncate,   // read-write, made when absent, emptied
 };
 
 class Dir {
  public:
   virtual ~Dir() = default;
   virtual Result<std::unique_ptr<File>> open(std::string_view name, OpenMode mode) = 0;
-  virtual Result<std::unique_ptr<Dir>> open_dir(std::string_view name) = 0;             // kNotFound when absent
-  virtual Result<std::unique_ptr<Dir>> make_dir(std::string_view name) = 0;             // opened, made when absent (0700)
+  virtual Result<std::unique_ptr<Dir>> open_dir(std::string_view name) = 0;  // kNotFound when absent
+  virtual Result<std::unique_ptr<Dir>> make_dir(std::string_view name) = 0;  // opened, made when absent (0700)
   virtual Status unlink(std::string_view name) = 0;
-  virtual Status remove_tree(std::string_view name) = 0;                                // a file or a directory with all in it
-  virtual Status rename(std::string_view from, Dir& to_dir, std::string_view to) = 0;   // replaces; same file system
-  virtual Result<std::vector<std::string>> list() = 0;                                  // sorted, without . and ..
+  virtual Status remove_tree(std::string_view name) = 0;  // a file or a directory with all in it
+  virtual Status rename(std::string_view from, Dir& to_dir, std::string_view to) = 0;  // replaces; same file system
+  virtual Result<std::vector<std::string>> list() = 0;                                 // sorted, without . and ..
   virtual Result<FileInfo> info(std::string_view name) = 0;
   virtual Status set_mtime(std::string_view name, std::int64_t wall_ms) = 0;
-  virtual Status sync() = 0;                                                            // makes names durable
-  virtual std::string path() const = 0;                                                 // for messages
+  virtual Status sync() = 0;             // makes names durable
+  virtual std::string path() const = 0;  // for messages
   Status rename(std::string_view from, std::string_view to) { return rename(from, *this, to); }
 };
 
-Result<std::unique_ptr<Dir>> open_system_dir(const std::string& path);   // must exist
-Result<std::unique_ptr<Dir>> make_system_dir(const std::string& path);   // made with its parents (0700) when absent
+Result<std::unique_ptr<Dir>> open_system_dir(const std::string& path);  // must exist
+Result<std::unique_ptr<Dir>> make_system_dir(const std::string& path);  // made with its parents (0700) when absent
 // Whole small files. write_file_durably: NAME.tmp, fsync, rename, fsync of the directory.
 Result<Bytes> read_file(Dir& dir, std::string_view name, std::uint64_t limit_bytes = 64u << 20);
 Status write_file_durably(Dir& dir, std::string_view name, ByteView content);
