@@ -110,6 +110,38 @@ TEST(Load, TheSameFileOutsideFlyNamesEverythingThatIsMissing) {
   EXPECT_THAT(r.warnings[0], "epic.yml:3: ${LITEFS_DIR}: LITEFS_DIR is not set and counts as empty");
 }
 
+TEST(Load, TheExampleOfTheRepositoryLoads) {
+  LoadResult r = load_testdata("../../../examples/litefs.yml", kFly);
+  EXPECT_THAT(r.errors, IsEmpty());
+  EXPECT_THAT(r.warnings, IsEmpty());
+  EXPECT_EQ(r.config.lease.type, LeaseType::kStatic);
+  EXPECT_TRUE(r.config.lease.candidate);
+  EXPECT_EQ(r.config.lease.advertise_url, "http://fra.myapp.internal:20202");
+}
+
+// Every ```yaml and ```toml block of the reference.
+TEST(Load, EveryExampleOfTheDocumentationLoads) {
+  std::ifstream in(std::string(CADDIS_TESTDATA) + "/../../docs/config.md");
+  std::string line;
+  std::string block;
+  std::string name;
+  int blocks = 0;
+  for (int number = 1; std::getline(in, line); ++number) {
+    if (name.empty()) {
+      if (line == "```yaml") name = fmt::format("config.md@{}.yml", number);
+      if (line == "```toml") name = fmt::format("config.md@{}.toml", number);
+    } else if (line == "```") {
+      EXPECT_THAT(load_text(block, name, kFly).errors, IsEmpty()) << name;
+      ++blocks;
+      block.clear();
+      name.clear();
+    } else {
+      block += line + "\n";
+    }
+  }
+  EXPECT_EQ(blocks, 4);
+}
+
 TEST(Load, StaticLeaseAndOldBooleansLoadUnchanged) {
   LoadResult r = load_testdata("static.yml", kFly);
   EXPECT_THAT(r.errors, IsEmpty());

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+
 namespace caddis::fly {
 namespace {
 
@@ -38,6 +41,16 @@ kill_timeout = 120
 )");
   EXPECT_EQ(t.primary_region, "fra");
   EXPECT_EQ(t.kill_timeout_ms, 120'000);
+  EXPECT_THAT(t.mount_destinations, ElementsAre("/data"));
+}
+
+TEST(FlyToml, TheExampleOfTheRepositoryParses) {
+  std::ifstream in(std::string(CADDIS_TESTDATA) + "/../../fly.toml.example");
+  std::stringstream text;
+  text << in.rdbuf();
+  config::FlyToml t = parse(text.str(), "app");
+  EXPECT_EQ(t.primary_region, "fra");
+  EXPECT_EQ(t.kill_timeout_ms, 10'000);
   EXPECT_THAT(t.mount_destinations, ElementsAre("/data"));
 }
 
