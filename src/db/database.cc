@@ -66,12 +66,14 @@ Result<PartFile> Database::create_part(PartKind kind, bool truncate) {
   PartFile& slot = parts_[index_of(kind)];
   if (slot != nullptr && !truncate) return slot;
   TRY_ASSIGN(slot, dir_->open(part_file_name(kind), truncate ? os::OpenMode::kTruncate : os::OpenMode::kCreate));
+  names_changed_.store(true, std::memory_order_release);
   if (kind == PartKind::kJournal) journal_live_ = journal_synced_ = false;
   if (kind == PartKind::kWal) wal_end_.store(0, std::memory_order_release);
   return slot;
 }
 
 void Database::forget_part(PartKind kind) {
+  names_changed_.store(true, std::memory_order_release);
   MutexLock lock(mutex_);
   parts_[index_of(kind)] = nullptr;
   if (kind == PartKind::kJournal) journal_live_ = journal_synced_ = false;

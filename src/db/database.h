@@ -137,8 +137,9 @@ class Database : public std::enable_shared_from_this<Database> {
   bool journal_synced_ GUARDED_BY(mutex_) = false;  // the app syncs: its commits are to survive power loss
   std::shared_ptr<MountView> view_ GUARDED_BY(mutex_);
   std::shared_ptr<SnapshotCow> snapshot_ GUARDED_BY(mutex_);
-  std::atomic<std::uint64_t> wal_end_{0};  // end of the last write to -wal
-  std::atomic<bool> active_{false};        // the peer is watching this database
+  std::atomic<std::uint64_t> wal_end_{0};   // end of the last write to -wal
+  std::atomic<bool> names_changed_{false};  // since the directory was synced
+  std::atomic<bool> active_{false};         // the peer is watching this database
 
   std::unique_ptr<Capture> capture_;  // peer thread only
 };

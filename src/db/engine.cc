@@ -203,6 +203,7 @@ Result<std::shared_ptr<Database>> Engine::adopt(const std::string& name, const s
   TRY(scratch_->rename(scratch_name, *dir, "database"));
   TRY_ASSIGN(std::uint64_t size, file->size_bytes());
   std::shared_ptr<Database> db(new Database(*this, name, std::move(dir)));
+  db->names_changed_.store(true, std::memory_order_release);
   db->capture_->ltx_dir_ = std::move(ltx_dir);
   {
     MutexLock lock(db->mutex_);
@@ -230,6 +231,20 @@ void Engine::forget_dropped(const std::shared_ptr<Database>& db) {
 void Engine::set_writable(bool writable) { writable_.store(writable, std::memory_order_release); }
 void Engine::add_sink(CommitSink* sink) { sinks_.push_back(sink); }
 Status Engine::sync_dbs_dir() { return dbs_->sync(); }
+
+Status Engine::sync_names() {
+  bool any = false;
+  for (const std::shared_ptr<Database>& db : databases()) {
+    if (!db->names_changed_.exchange(false, std::memory_order_acq_rel)) continue;
+    any = true;
+    if (Status done = db->dir_->sync(); !done) {
+      db->names_changed_.store(true, std::memory_order_release);
+      return done;
+    }
+  }
+  if (any) TRY(dbs_->sync());
+  return scratch_->sync();
+}
 
 void Engine::set_needed_from(const std::string& name, Txid txid) {
   MutexLock lock(state_->mutex);

@@ -91,6 +91,9 @@ class Engine {
   os::Dir& scratch() { return *scratch_; }  // caddis/scratch
   os::Dir& tmp() { return *tmp_; }          // caddis/tmp
 
+  // fsync of the mount's directory: names that were created or removed since are durable afterwards. FUSE workers.
+  Status sync_names();
+
   bool writable() const { return writable_.load(std::memory_order_acquire); }
   void set_writable(bool writable);
 

@@ -516,6 +516,7 @@ void FakeDisk::power_loss(std::uint64_t seed) {
 void FakeDisk::process_crash() {
   MutexLock lock(state_->mutex);
   ++state_->generation;
+  state_->cut_at = std::numeric_limits<std::uint64_t>::max();
 }
 
 void FakeDisk::fail(FaultOp op, std::uint64_t n, int sys_errno, std::uint64_t count) {

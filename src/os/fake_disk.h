@@ -40,7 +40,7 @@ class FakeDisk {
   // The same, but a random part of what was unsynced survives, as on a real disk: of each file any subset of its
   // 512-byte sectors and truncations, of the names a prefix of the changes in the order they were made.
   void power_loss(std::uint64_t seed);
-  // kill -9: handles are invalid, both images stay as they are.
+  // kill -9: handles are invalid, both images stay as they are; a pending cut is over.
   void process_crash();
 
   // The n-th call of this kind from now (1 is the next) fails with this errno, and count-1 more after it.
@@ -49,7 +49,8 @@ class FakeDisk {
   void clear_faults();
   // Changes made since construction: creates, writes, truncates, syncs, renames, unlinks, each counted when it starts.
   std::uint64_t change_count() const;
-  // The n-th change from now (1 is the next) and every call after it fails with EIO until power_loss().
+  // The n-th change from now (1 is the next) and every call after it fails with EIO until power_loss() or
+  // process_crash().
   void cut_power_at(std::uint64_t n);
 
   // ENOSPC beyond this many bytes in blocks of 4096 (holes are free). The failing write leaves the blocks that fit.
