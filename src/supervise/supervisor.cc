@@ -48,7 +48,8 @@ Supervisor::Supervisor(SupervisorOptions options, SupervisorCallbacks callbacks)
   set_environment(std::move(options_.env));
   if (::getpid() != 1) ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   pid_t foreground = ::tcgetpgrp(STDIN_FILENO);
-  has_terminal_ = foreground > 0 && foreground == ::getpgrp();
+  // In a PID namespace both are 0 when the group was made outside; it is the same group all the same.
+  has_terminal_ = foreground >= 0 && foreground == ::getpgrp();
 }
 
 Supervisor::~Supervisor() {

@@ -2,7 +2,8 @@
 // has to be stopped (stop_machine.h says how), gives exact exit codes. As PID 1 and as an ordinary child alike: when it
 // is not PID 1 it becomes the subreaper, so that orphans come to it and not to somebody who outlives it.
 //
-// One per process, on the main thread (a child dies with the thread that started it). Nobody else may have children.
+// One per process, on the main thread (a child dies with the thread that started it). Nobody else may have children,
+// except for the length of one call on the main thread that waits for its own (fusermount3).
 // Callbacks come from on_readable(), run() and stop(), and must not destroy the Supervisor. No loop in here: the owner
 // waits for poll_fd() and calls on_readable(); run_to_end() is such an owner.
 //
