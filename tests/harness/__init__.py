@@ -157,7 +157,8 @@ class Test:
 
 from .node import Node  # noqa: E402
 from .oracle import library as oracle_library  # noqa: E402
-from .oracle import Position, check_database, committed_image, database_sum, read_position, replay_log  # noqa: E402
+from .oracle import (Position, check_database, committed_image, database_sum, parse_position,  # noqa: E402, F401
+                     read_position, replay_log)
 from .peers import FaultProxy, RcloneS3, litestream, venv_program  # noqa: E402
 from .volume import Ext4Volume  # noqa: E402
 
