@@ -30,8 +30,8 @@ std::vector<std::vector<ObjectInfo>> plan_compaction(const std::vector<ObjectInf
   std::vector<std::vector<ObjectInfo>> runs;
   Txid end;
   for (const ObjectInfo& o : at_level(objects, level - 1)) {
-    if (o.min <= done || o.max <= end) continue;
-    if (runs.empty() || o.min != end.next()) runs.emplace_back();
+    if (o.max <= done || o.max <= end) continue;
+    if (runs.empty() || o.min > end.next()) runs.emplace_back();
     runs.back().push_back(o);
     end = o.max;
   }

@@ -25,6 +25,12 @@ TEST(PlanCompaction, GapCutsTheRun) {
   EXPECT_EQ(runs[1].size(), 2u);
 }
 
+TEST(PlanCompaction, ObjectThatIsCompactedInPartIsTakenAgain) {
+  auto runs = plan_compaction({object(1, 1, 4), object(0, 3, 6), object(0, 7, 7)}, 1);
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_EQ(runs[0].size(), 2u);
+}
+
 TEST(PlanCompaction, NothingNewGivesNothing) {
   EXPECT_TRUE(plan_compaction({object(1, 1, 4), object(0, 4, 4)}, 1).empty());
   EXPECT_TRUE(plan_compaction({}, 2).empty());
