@@ -197,6 +197,8 @@ Status Recovery::redo(const std::vector<LogEntry>& chain) {
     // Not durable when the machine stopped, so nobody was told of it, nor of what follows.
     for (std::size_t j = i; j < chain.size(); ++j) TRY(capture_.ltx_dir_->unlink(chain[j].file_name));
     TRY_ASSIGN(log_, db_.engine_.log().list(db_.name()));
+    verify_ = true;  // its pages may have reached the database all the same
+    verify_reason_ = fmt::format("log file {} was not whole", chain[i].file_name);
     break;
   }
   if (PartFile file = db_.part(PartKind::kDatabase)) TRY(file->datasync());
