@@ -451,9 +451,6 @@ TEST_F(MountTest, ACleanStopDoesNotWaitForWhoeverHasAFileOpen) {
   Connection c(file("a.db"));
   c.run("PRAGMA journal_mode=wal");
   c.run("CREATE TABLE t(v)");
-  std::vector<pid_t> users;
-  std::thread([&] { users = processes_using(mnt()); }).join();
-  EXPECT_TRUE(users.empty()) << "the caller itself is not listed";
   EXPECT_EQ(daemon_.stop(), 0);
   EXPECT_TRUE(mounts_at(mnt()).empty());
 }

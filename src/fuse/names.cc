@@ -371,11 +371,13 @@ void Files::readdir(Request req, std::size_t size_limit, std::uint64_t cookie) {
   req.dir(cookies_.after(std::move(names), cookie), size_limit);
 }
 
-// Super-journals are names in the scratch directory: their creation is part of a commit.
+// Super-journals are names in the scratch directory, journals in the database's: both are part of a commit.
 void Files::fsyncdir(Request req) {
-  if (!scratch_names_changed_.exchange(false)) return req.ok();
-  Status synced = engine_.scratch().sync();
-  if (!synced) scratch_names_changed_.store(true);
+  Status synced = engine_.sync_names();
+  if (synced && scratch_names_changed_.exchange(false)) {
+    synced = engine_.scratch().sync();
+    if (!synced) scratch_names_changed_.store(true);
+  }
   req.error(synced ? 0 : to_errno(synced.error()));
 }
 
