@@ -40,7 +40,7 @@ Result<std::string> read_cluster_id(os::Dir& data_dir) {
 Status write_cluster_id(os::Dir& data_dir, const std::string& id) {
   std::string text = id + "\n";
   return os::write_file_durably(data_dir, kFileName,
-                                ByteView(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+                                as_bytes(text));
 }
 
 }  // namespace caddis::app

@@ -50,14 +50,19 @@ void Metrics::remove(std::string_view label, std::string_view value) {
   std::string part = series_key({{std::string(label), std::string(value)}});
   part = part.substr(1, part.size() - 2);
   MutexLock lock(mutex_);
+  auto has_label = [&part](const std::string& key) {
+    std::size_t at = key.find(part);
+    if (at == std::string::npos || at == 0) return false;
+    char before = key[at - 1];
+    char after = key[at + part.size()];
+    return (before == '{' || before == ',') && (after == '}' || after == ',');
+  };
   for (auto& [name, family] : families_) {
-    std::erase_if(family.series, [&](const auto& s) {
-      std::size_t at = s.first.find(part);
-      if (at == std::string::npos || at == 0) return false;
-      char before = s.first[at - 1];
-      char after = s.first[at + part.size()];
-      return (before == '{' || before == ',') && (after == '}' || after == ',');
-    });
+    for (auto it = family.series.begin(); it != family.series.end();) {
+      bool gone = has_label(it->first);
+      if (gone) retired_.push_back(std::move(it->second));
+      it = gone ? family.series.erase(it) : std::next(it);
+    }
   }
 }
 

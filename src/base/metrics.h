@@ -48,6 +48,7 @@ class Metrics {
   MetricValue& find(bool counter, std::string_view name, std::string_view help, const MetricLabels& labels);
   Mutex mutex_;
   std::map<std::string, Family, std::less<>> families_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<MetricValue>> retired_ GUARDED_BY(mutex_);  // somebody may still count on them
   std::vector<std::function<void(Metrics&)>> hooks_ GUARDED_BY(mutex_);
 };
 
