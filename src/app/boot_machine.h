@@ -1,4 +1,5 @@
-// Boot and stop of `caddis mount` as a pure state machine: events in, actions out. mount_command.cc acts.
+// Boot and stop of `caddis mount` as a pure state machine: events in, actions out. mount_command.cc acts; the exec list
+// and its signals are the Supervisor's (supervise/supervisor.h), which tells only what matters here.
 //
 // Boot, one step after the other (state: its action, what Succeeded leads to, what it leaves to be undone):
 //   locking       lock_data_dir       cleaning
@@ -6,34 +7,29 @@
 //   binding       bind_port           inspecting
 //   inspecting    inspect_volume      opening; VolumeEmpty: restoring
 //   restoring     restore             opening
-//   opening       open_engine         mounting                                          close
-//   mounting      mount               joining                                           drain, unmount
-//   joining       join (HTTP, lease,  executing, starting or idle                       flush, release
-//                 first sync)
-//   executing     run_entry(i)        ChildExited(0): the next entry; any other code fails
-//   starting      start_app(i)        running
-//   running, idle: up. idle: no command to supervise.
-// Events in those states:
-//                 Failed(c)           Signal                                     ChildExited   StopTimedOut  Fatal
-//   boot steps    fail(c)             stop signal: cancel_step, `cancelling`     –             –             99, cancelling
-//   cancelling    unwind              INT, TERM: unwind without waiting          –             unwind        99
-//   executing     fail(c)             forwarded; stop signal: `stopping`         see above     –             fatal
-//   running       –                   forwarded; INT, TERM: `stopping` and timer unwind        –             fatal
-//   stopping      –                   forwarded; INT, TERM: kill_child           unwind        kill_child    fatal
-//   idle          –                   stop signal: unwind with code 0            –             –             fatal
-//   held          –                   stop signal: unwind with 128+n             –             –             fatal
-//   EntryTimedOut in executing: TERM to the entry, `stopping`.
-//   fail(c): unwind with code c; with exit-on-error false: report, `held` (HTTP stays up).
-//   A stop signal is INT, TERM, QUIT or HUP. INT and TERM start the stop timer.
+//   opening       open_engine         mounting      close
+//   mounting      mount               joining       drain, unmount
+//   joining       join                executing     flush, release (from the beginning of the step)
+//                 (HTTP, lease, first sync)
+//   executing     run_list            AppStarted: running
+// What comes in:
+//   state         Failed(c)   StopRequested(n)           ListEnded                             StopTimedOut  Fatal
+//   boot steps    fail(c)     cancel_step, `cancelling`  –                                     –             99, `cancelling`
+//   cancelling    unwind      –                          –                                     unwind        99
+//   executing     –           `stopping`                 entry: fail(code), no app: up, `idle` –             fatal
+//   running       –           `stopping`                 unwind with its code                  –             fatal
+//   stopping      –           –                          unwind with its code                  –             fatal
+//   idle          –           unwind with 0              –                                     –             fatal
+//   held          –           unwind with 128+n          –                                     –             fatal
+//   fail(c): unwind with code c; with exit-on-error false: `held` (HTTP stays up, waits for a signal).
 // Unwinding, each step only when there is something to undo; Failed goes on with the next one:
 //   draining (last transaction captured and durable), flushing (backup), releasing (lease, role metadata), unmounting,
-//   closing, done. A further INT or TERM: hurry (waits are cut to their minimum).
+//   closing, done. StopRequested meanwhile: hurry (waits are cut to their minimum).
 //   Exit code: the app's. A failed drain makes it 99; any other failed step makes 0 the step's code.
-// fatal (a transaction could not be captured): `fatal_unmounting`: the mount goes first, then TERM and the stop timer for
-//   the child, then the rest of unwinding; code 99.
+// fatal (a transaction could not be captured): `fatal_unmounting`: the mount goes first, then `fatal_stopping`: stop_list
+//   and its end; then the rest of unwinding; code 99.
 #pragma once
 
-#include <cstddef>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -51,13 +47,13 @@ enum class BootState {
   kMounting,
   kJoining,
   kExecuting,
-  kStarting,
   kRunning,
   kIdle,
   kHeld,
   kCancelling,
   kStopping,
   kFatalUnmounting,
+  kFatalStopping,
   kDraining,
   kFlushing,
   kReleasing,
@@ -76,15 +72,12 @@ enum class BootActionKind {
   kOpenEngine,
   kMount,
   kJoin,
-  kSkipEntry,  // value: index; log it
-  kRunEntry,   // value: index
-  kStartApp,   // value: index
-  kUp,         // boot is complete; value: 1 with an app
-  kHold,       // exit-on-error false: stay up and wait for a signal
-  kForward,    // value: signal, to the child
-  kArmStopTimer,
-  kKillChild,
+  kRunList,
+  kUp,    // boot is complete; value: 1 with an app
+  kHold,  // exit-on-error false: stay up and wait for a signal
   kCancelStep,
+  kArmStopTimer,  // for the step that was told to give up
+  kStopList,
   kHurry,
   kDrain,
   kFlushBackup,
@@ -99,64 +92,49 @@ struct BootAction {
   bool operator==(const BootAction&) const = default;
 };
 
-struct Succeeded {};               // the step that is under way
-struct VolumeEmpty {};             // inspecting: nothing there, and there is something to restore from
+struct Succeeded {};             // the step that is under way
+struct VolumeEmpty {};           // inspecting: nothing there, and there is something to restore from
 struct Failed { int exit_code; };  // the step that is under way; its error has been reported
-struct Signal { int signo; };
-struct ChildExited { int code; };  // shell convention: 128+n for a signal
-struct EntryTimedOut {};
+struct StopRequested { int signo; };
+struct AppStarted {};
+struct ListEnded {
+  enum class Why { kApp, kEntryFailed, kStopped, kNoApp } why;
+  int exit_code;
+};
 struct StopTimedOut {};
-struct Fatal {};                   // a committed transaction can't be captured
+struct Fatal {};  // a committed transaction can't be captured
 using BootEvent =
-    std::variant<Succeeded, VolumeEmpty, Failed, Signal, ChildExited, EntryTimedOut, StopTimedOut, Fatal>;
-
-struct BootEntry {
-  bool if_candidate = false;
-  bool if_primary = false;
-};
-struct BootSetup {
-  bool exit_on_error = true;
-  bool candidate = true;
-  std::vector<BootEntry> entries;  // the last one is the app
-};
+    std::variant<Succeeded, VolumeEmpty, Failed, StopRequested, AppStarted, ListEnded, StopTimedOut, Fatal>;
 
 class BootMachine {
  public:
-  explicit BootMachine(BootSetup setup) : setup_(std::move(setup)) {}
+  explicit BootMachine(bool exit_on_error) : exit_on_error_(exit_on_error) {}
   std::vector<BootAction> start();
   std::vector<BootAction> on(const BootEvent& event);
-  // The role, as `if-primary` entries see it when their turn comes.
-  void set_primary(bool primary) { primary_ = primary; }
   BootState state() const { return state_; }
-  bool complete() const { return complete_; }  // boot got as far as running or idle
+  bool stopping() const { return stopping_; }  // on the way out
 
  private:
   using Actions = std::vector<BootAction>;
   Actions boot_step(const BootEvent& event);
-  Actions child_step(const BootEvent& event);
+  Actions list_step(const BootEvent& event);
   Actions resting(const BootEvent& event);
   Actions cancelling(const BootEvent& event);
+  Actions fatal_step(const BootEvent& event);
   Actions stop_step(const BootEvent& event);
-  Actions fatal_unmounting(const BootEvent& event);
-  Actions forward(int signo);
 
   Actions enter(BootState state, BootActionKind action, int value = 0);
   Actions advance();  // the step of state_ has succeeded
-  Actions next_entry();
   Actions fail(int code);
   Actions fatal();
   Actions unwind();
   void note_reached();
 
-  BootSetup setup_;
+  const bool exit_on_error_;
   BootState state_ = BootState::kNew;
   BootState cancelled_ = BootState::kNew;  // cancelling: the step that was told to give up
-  std::size_t entry_ = 0;                  // index of the entry to run next, or running
-  bool primary_ = false;
-  bool complete_ = false;
-  bool child_alive_ = false;
-  bool entry_interrupted_ = false;  // stopping: the child is an exec entry, not the app
-  bool fatal_ = false;
+  bool stopping_ = false;
+  bool list_running_ = false;
   int exit_code_ = 0;
   // To be undone.
   bool opened_ = false;

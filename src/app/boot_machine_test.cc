@@ -13,20 +13,18 @@ namespace {
 
 using K = BootActionKind;
 using S = BootState;
+using Why = ListEnded::Why;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-BootSetup setup_with(std::vector<BootEntry> entries) { return {.entries = std::move(entries)}; }
-
-// A machine that has been taken to `state` by the shortest way, with one migration and an app.
+// A machine that has been taken to `state` by the shortest way.
 BootMachine machine_in(S state, bool exit_on_error = true) {
-  BootMachine m({.exit_on_error = exit_on_error, .entries = {{}, {}}});
+  BootMachine m(exit_on_error);
   if (state == S::kNew) return m;
   m.start();
   auto until = [&m](S target) {
-    for (int i = 0; i < 20 && m.state() != target; ++i) {
-      bool executing = m.state() == S::kExecuting;
-      m.on(executing ? BootEvent(ChildExited{0}) : BootEvent(Succeeded{}));
+    for (int i = 0; i < 30 && m.state() != target; ++i) {
+      m.on(m.state() == S::kExecuting ? BootEvent(AppStarted{}) : BootEvent(Succeeded{}));
     }
   };
   switch (state) {
@@ -34,29 +32,29 @@ BootMachine machine_in(S state, bool exit_on_error = true) {
       until(S::kInspecting);
       m.on(VolumeEmpty{});
       break;
-    case S::kIdle: {
-      BootMachine idle(setup_with({}));
-      idle.start();
-      for (int i = 0; i < 8; ++i) idle.on(Succeeded{});
-      return idle;
-    }
+    case S::kIdle:
+      until(S::kExecuting);
+      m.on(ListEnded{Why::kNoApp, 0});
+      break;
     case S::kHeld: {
-      BootMachine held({.exit_on_error = false, .entries = {}});
+      BootMachine held(false);
       held.start();
       held.on(Failed{1});
       return held;
     }
     case S::kCancelling:
       until(S::kOpening);
-      m.on(Signal{SIGTERM});
+      m.on(StopRequested{SIGTERM});
       break;
     case S::kStopping:
       until(S::kRunning);
-      m.on(Signal{SIGTERM});
+      m.on(StopRequested{SIGTERM});
       break;
     case S::kFatalUnmounting:
+    case S::kFatalStopping:
       until(S::kRunning);
       m.on(Fatal{});
+      if (state == S::kFatalStopping) m.on(Succeeded{});
       break;
     case S::kDraining:
     case S::kFlushing:
@@ -65,7 +63,7 @@ BootMachine machine_in(S state, bool exit_on_error = true) {
     case S::kClosing:
     case S::kDone:
       until(S::kRunning);
-      m.on(ChildExited{0});
+      m.on(ListEnded{Why::kApp, 0});
       until(state);
       break;
     default:
@@ -74,27 +72,31 @@ BootMachine machine_in(S state, bool exit_on_error = true) {
   return m;
 }
 
-constexpr S kAll[] = {S::kNew,      S::kLocking,  S::kCleaning,       S::kBinding,  S::kInspecting, S::kRestoring,
-                      S::kOpening,  S::kMounting, S::kJoining,        S::kExecuting, S::kStarting,  S::kRunning,
-                      S::kIdle,     S::kHeld,     S::kCancelling,     S::kStopping, S::kFatalUnmounting,
-                      S::kDraining, S::kFlushing, S::kReleasing,      S::kUnmounting, S::kClosing,  S::kDone};
 constexpr S kBootSteps[] = {S::kLocking,   S::kCleaning, S::kBinding,  S::kInspecting,
                             S::kRestoring, S::kOpening,  S::kMounting, S::kJoining};
+constexpr S kStopSteps[] = {S::kDraining, S::kFlushing, S::kReleasing, S::kUnmounting, S::kClosing};
 
-// Feeds successes (and the child's exit code) until the end; the exit code.
-int run_to_exit(BootMachine& m, std::vector<BootAction> actions, int child_code = 0) {
+std::vector<S> all_but_the_ends() {
+  std::vector<S> states;
+  for (int i = static_cast<int>(S::kLocking); i < static_cast<int>(S::kDone); ++i) states.push_back(static_cast<S>(i));
+  return states;
+}
+
+// Feeds successes (and the list's end) until the machine is done; the exit code.
+int run_to_exit(BootMachine& m, std::vector<BootAction> actions) {
   for (int i = 0; i < 50; ++i) {
     for (const BootAction& a : actions) {
       if (a.kind == K::kExit) return a.value;
     }
-    bool child = m.state() == S::kStopping || m.state() == S::kExecuting || m.state() == S::kRunning;
-    actions = m.on(child ? BootEvent(ChildExited{child_code}) : BootEvent(Succeeded{}));
+    bool list = m.state() == S::kStopping || m.state() == S::kExecuting || m.state() == S::kRunning ||
+                m.state() == S::kFatalStopping;
+    actions = m.on(list ? BootEvent(ListEnded{Why::kApp, 0}) : BootEvent(Succeeded{}));
   }
   return -1;
 }
 
 TEST(BootMachine, BootsInTheDocumentedOrder) {
-  BootMachine m(setup_with({{}, {}}));
+  BootMachine m(true);
   EXPECT_THAT(m.start(), ElementsAre(BootAction{K::kLockDataDir}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kCleanStaleMount}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kBindPort}));
@@ -103,16 +105,16 @@ TEST(BootMachine, BootsInTheDocumentedOrder) {
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kOpenEngine}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kMount}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kJoin}));
-  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kRunEntry, 0}));
-  EXPECT_FALSE(m.complete());
-  EXPECT_THAT(m.on(ChildExited{0}), ElementsAre(BootAction{K::kStartApp, 1}));
-  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kUp, 1}));
-  EXPECT_TRUE(m.complete());
+  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kRunList}));
+  EXPECT_THAT(m.on(AppStarted{}), ElementsAre(BootAction{K::kUp, 1}));
+  EXPECT_EQ(m.state(), S::kRunning);
+  EXPECT_FALSE(m.stopping());
 }
 
 TEST(BootMachine, StopsInTheDocumentedOrderWithTheAppsCode) {
   BootMachine m = machine_in(S::kRunning);
-  EXPECT_THAT(m.on(ChildExited{7}), ElementsAre(BootAction{K::kDrain}));
+  EXPECT_THAT(m.on(ListEnded{Why::kApp, 7}), ElementsAre(BootAction{K::kDrain}));
+  EXPECT_TRUE(m.stopping());
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kFlushBackup}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kRelease}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kUnmount}));
@@ -126,31 +128,31 @@ TEST(BootMachine, AVolumeThatIsNotEmptyIsNotRestored) {
 }
 
 TEST(BootMachine, ASignalInAnyBootStepCancelsItAndEndsWith128PlusN) {
-  for (S state : kBootSteps) {
-    for (int signo : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) {
-      BootMachine m = machine_in(state);
-      EXPECT_THAT(m.on(Signal{signo}), ElementsAre(BootAction{K::kCancelStep}, BootAction{K::kArmStopTimer}));
-      EXPECT_EQ(m.state(), S::kCancelling) << to_text(state);
-      EXPECT_EQ(run_to_exit(m, m.on(Failed{1})), 128 + signo) << to_text(state);
+  for (bool exit_on_error : {true, false}) {
+    for (S state : kBootSteps) {
+      for (int signo : {SIGTERM, SIGINT}) {
+        BootMachine m = machine_in(state, exit_on_error);
+        EXPECT_THAT(m.on(StopRequested{signo}), ElementsAre(BootAction{K::kCancelStep}, BootAction{K::kArmStopTimer}));
+        EXPECT_EQ(m.state(), S::kCancelling) << to_text(state);
+        EXPECT_EQ(run_to_exit(m, m.on(Failed{1})), 128 + signo) << to_text(state);
+      }
     }
   }
 }
 
-TEST(BootMachine, OtherSignalsDuringBootAreIgnored) {
-  for (S state : kBootSteps) {
-    BootMachine m = machine_in(state);
-    EXPECT_THAT(m.on(Signal{SIGUSR1}), IsEmpty());
-    EXPECT_THAT(m.on(Signal{SIGWINCH}), IsEmpty());
-    EXPECT_EQ(m.state(), state);
-  }
+TEST(BootMachine, ACancelledStepThatDoesNotEndIsLeftAfterTheTimer) {
+  BootMachine m = machine_in(S::kRestoring);
+  m.on(StopRequested{SIGTERM});
+  EXPECT_THAT(m.on(StopTimedOut{}), ElementsAre(BootAction{K::kExit, 143}));
 }
 
-TEST(BootMachine, ACancelledStepThatDoesNotEndIsLeftAfterTheTimerOrASecondSignal) {
-  for (const BootEvent& event : {BootEvent(StopTimedOut{}), BootEvent(Signal{SIGINT})}) {
-    BootMachine m = machine_in(S::kRestoring);
-    m.on(Signal{SIGTERM});
-    EXPECT_THAT(m.on(event), ElementsAre(BootAction{K::kExit, 143}));
-  }
+TEST(BootMachine, ACancelledStepThatSucceededAllTheSameIsUndone) {
+  BootMachine m = machine_in(S::kMounting);
+  m.on(StopRequested{SIGTERM});
+  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kDrain}));
+  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kUnmount}));
+  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kClose}));
+  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kExit, 143}));
 }
 
 TEST(BootMachine, AFailedBootStepUndoesWhatWasReachedAndEndsWithItsCode) {
@@ -170,103 +172,61 @@ TEST(BootMachine, WithExitOnErrorFalseAFailureIsHeldUntilASignal) {
   for (S state : kBootSteps) {
     BootMachine m = machine_in(state, false);
     EXPECT_THAT(m.on(Failed{1}), ElementsAre(BootAction{K::kHold})) << to_text(state);
-    EXPECT_THAT(m.on(Signal{SIGUSR1}), IsEmpty());
-    EXPECT_EQ(m.state(), S::kHeld);
-    EXPECT_EQ(run_to_exit(m, m.on(Signal{SIGTERM})), 143);
+    EXPECT_THAT(m.on(Succeeded{}), IsEmpty());
+    EXPECT_EQ(run_to_exit(m, m.on(StopRequested{SIGTERM})), 143);
   }
+  BootMachine migration = machine_in(S::kExecuting, false);
+  EXPECT_THAT(migration.on(ListEnded{Why::kEntryFailed, 3}), ElementsAre(BootAction{K::kHold}));
 }
 
-TEST(BootMachine, CandidateEntriesAreSkippedWhereTheNodeIsNone) {
-  BootMachine m({.candidate = false, .entries = {{.if_candidate = true}, {}}});
-  m.start();
-  for (int i = 0; i < 6; ++i) m.on(Succeeded{});
-  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kSkipEntry, 0}, BootAction{K::kStartApp, 1}));
-}
-
-TEST(BootMachine, PrimaryEntriesRunByTheRoleAtThatMoment) {
-  for (bool primary : {false, true}) {
-    BootMachine m(setup_with({{}, {.if_primary = true}, {}}));
-    m.start();
-    for (int i = 0; i < 7; ++i) m.on(Succeeded{});
-    ASSERT_EQ(m.state(), S::kExecuting);
-    m.set_primary(primary);
-    if (primary) EXPECT_THAT(m.on(ChildExited{0}), ElementsAre(BootAction{K::kRunEntry, 1}));
-    else EXPECT_THAT(m.on(ChildExited{0}), ElementsAre(BootAction{K::kSkipEntry, 1}, BootAction{K::kStartApp, 2}));
-  }
-}
-
-TEST(BootMachine, ASkippedLastEntryLeavesTheNodeIdle) {
-  BootMachine m({.candidate = false, .entries = {{.if_candidate = true}}});
-  m.start();
-  for (int i = 0; i < 6; ++i) m.on(Succeeded{});
-  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kSkipEntry, 0}, BootAction{K::kUp, 0}));
-  EXPECT_EQ(run_to_exit(m, m.on(Signal{SIGINT})), 0);
-}
-
-TEST(BootMachine, AFailedMigrationEndsTheListWithItsCode) {
+TEST(BootMachine, WithoutAnAppTheNodeIsIdleAndASignalEndsItWithZero) {
   BootMachine m = machine_in(S::kExecuting);
-  EXPECT_THAT(m.on(ChildExited{3}), ElementsAre(BootAction{K::kDrain}));
+  EXPECT_THAT(m.on(ListEnded{Why::kNoApp, 0}), ElementsAre(BootAction{K::kUp, 0}));
+  EXPECT_EQ(run_to_exit(m, m.on(StopRequested{SIGINT})), 0);
+}
+
+TEST(BootMachine, AFailedEntryEndsTheListWithItsCode) {
+  BootMachine m = machine_in(S::kExecuting);
+  EXPECT_THAT(m.on(ListEnded{Why::kEntryFailed, 3}), ElementsAre(BootAction{K::kDrain}));
   EXPECT_EQ(run_to_exit(m, {}), 3);
-  BootMachine missing = machine_in(S::kExecuting);
-  EXPECT_EQ(run_to_exit(missing, missing.on(Failed{127})), 127);
 }
 
-TEST(BootMachine, ASignalDuringAMigrationReachesItAndEndsTheList) {
-  for (auto [code, expected] : {std::pair{143, 143}, {41, 41}, {0, 143}}) {
-    BootMachine m = machine_in(S::kExecuting);
-    EXPECT_THAT(m.on(Signal{SIGTERM}), ElementsAre(BootAction{K::kForward, SIGTERM}, BootAction{K::kArmStopTimer}));
-    EXPECT_EQ(run_to_exit(m, m.on(ChildExited{code})), expected);
-  }
-}
-
-TEST(BootMachine, AMigrationThatTakesTooLongIsStopped) {
-  BootMachine m = machine_in(S::kExecuting);
-  EXPECT_THAT(m.on(EntryTimedOut{}), ElementsAre(BootAction{K::kForward, SIGTERM}, BootAction{K::kArmStopTimer}));
-  EXPECT_THAT(m.on(StopTimedOut{}), ElementsAre(BootAction{K::kKillChild}));
-  EXPECT_EQ(run_to_exit(m, m.on(ChildExited{137})), 137);
-}
-
-TEST(BootMachine, EverySignalIsForwardedToTheAppAndOnlyIntAndTermStartTheTimer) {
-  for (int signo : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGALRM}) {
-    BootMachine m = machine_in(S::kRunning);
-    EXPECT_THAT(m.on(Signal{signo}), ElementsAre(BootAction{K::kForward, signo}));
-    EXPECT_EQ(m.state(), S::kRunning);
-  }
-  for (int signo : {SIGINT, SIGTERM}) {
-    BootMachine m = machine_in(S::kRunning);
-    EXPECT_THAT(m.on(Signal{signo}), ElementsAre(BootAction{K::kForward, signo}, BootAction{K::kArmStopTimer}));
+TEST(BootMachine, AListThatASignalEndedGivesItsCodeEvenWithExitOnErrorFalse) {
+  for (Why why : {Why::kEntryFailed, Why::kStopped, Why::kApp}) {
+    BootMachine m = machine_in(S::kExecuting, false);
+    EXPECT_THAT(m.on(StopRequested{SIGTERM}), IsEmpty());
     EXPECT_EQ(m.state(), S::kStopping);
-  }
-}
-
-TEST(BootMachine, AnAppThatIgnoresTermIsKilledAfterTheTimerOrASecondSignal) {
-  for (const BootEvent& event : {BootEvent(StopTimedOut{}), BootEvent(Signal{SIGTERM}), BootEvent(Signal{SIGINT})}) {
-    BootMachine m = machine_in(S::kStopping);
-    EXPECT_THAT(m.on(event), ElementsAre(BootAction{K::kKillChild}));
-    EXPECT_EQ(run_to_exit(m, m.on(ChildExited{137})), 137);
+    EXPECT_THAT(m.on(ListEnded{why, 143}), ElementsAre(BootAction{K::kDrain}));
+    EXPECT_EQ(run_to_exit(m, {}), 143);
   }
 }
 
 TEST(BootMachine, TheAppsCodeAfterAForwardedSignalIsKept) {
   for (int code : {0, 41, 143}) {
     BootMachine m = machine_in(S::kStopping);
-    EXPECT_EQ(run_to_exit(m, m.on(ChildExited{code})), code);
+    EXPECT_EQ(run_to_exit(m, m.on(ListEnded{Why::kApp, code})), code);
   }
 }
 
 TEST(BootMachine, AFatalCaptureErrorUnmountsBeforeTheAppIsStopped) {
   BootMachine m = machine_in(S::kRunning);
   EXPECT_THAT(m.on(Fatal{}), ElementsAre(BootAction{K::kUnmount}));
-  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kForward, SIGTERM}, BootAction{K::kArmStopTimer}));
-  EXPECT_THAT(m.on(ChildExited{0}), ElementsAre(BootAction{K::kFlushBackup}));
+  EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kStopList}));
+  EXPECT_THAT(m.on(ListEnded{Why::kApp, 0}), ElementsAre(BootAction{K::kFlushBackup}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kRelease}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kClose}));
   EXPECT_THAT(m.on(Succeeded{}), ElementsAre(BootAction{K::kExit, 99}));
 }
 
+TEST(BootMachine, AnAppThatEndsWhileTheMountIsTakenDownIsNotStoppedAgain) {
+  BootMachine m = machine_in(S::kFatalUnmounting);
+  EXPECT_THAT(m.on(ListEnded{Why::kApp, 1}), IsEmpty());
+  EXPECT_THAT(m.on(Failed{1}), ElementsAre(BootAction{K::kFlushBackup}));
+  EXPECT_EQ(run_to_exit(m, {}), 99);
+}
+
 TEST(BootMachine, AFatalErrorEndsWith99FromEveryState) {
-  for (S state : kAll) {
-    if (state == S::kNew || state == S::kDone) continue;
+  for (S state : all_but_the_ends()) {
     BootMachine m = machine_in(state);
     EXPECT_EQ(run_to_exit(m, m.on(Fatal{})), 99) << to_text(state);
   }
@@ -278,39 +238,41 @@ TEST(BootMachine, AFailedDrainEndsWith99) {
 }
 
 TEST(BootMachine, AFailedStopStepOnlyReplacesTheCodeZero) {
-  for (S state : {S::kFlushing, S::kReleasing, S::kUnmounting, S::kClosing}) {
+  for (S state : kStopSteps) {
+    if (state == S::kDraining) continue;
     BootMachine zero = machine_in(state);
     EXPECT_EQ(run_to_exit(zero, zero.on(Failed{1})), 1) << to_text(state);
   }
   BootMachine m = machine_in(S::kRunning);
-  m.on(ChildExited{7});
-  EXPECT_EQ(run_to_exit(m, m.on(Succeeded{}) /* flushing */), 7);
+  m.on(ListEnded{Why::kApp, 7});
+  m.on(Succeeded{});
+  EXPECT_EQ(run_to_exit(m, m.on(Failed{1})), 7);
 }
 
-TEST(BootMachine, ASecondSignalWhileStoppingHurries) {
-  for (S state : {S::kDraining, S::kFlushing, S::kReleasing, S::kUnmounting, S::kClosing}) {
+TEST(BootMachine, ASignalWhileStoppingHurries) {
+  for (S state : kStopSteps) {
     BootMachine m = machine_in(state);
-    EXPECT_THAT(m.on(Signal{SIGTERM}), ElementsAre(BootAction{K::kHurry}));
-    EXPECT_THAT(m.on(Signal{SIGUSR1}), IsEmpty());
+    EXPECT_THAT(m.on(StopRequested{SIGTERM}), ElementsAre(BootAction{K::kHurry}));
     EXPECT_EQ(m.state(), state);
   }
 }
 
 // No event, wherever it comes, crashes the machine, and the way out is always finite.
 TEST(BootMachine, EveryEventInEveryStateHasADefinedEnd) {
-  const BootEvent events[] = {Succeeded{},     VolumeEmpty{},   Failed{5},       Signal{SIGTERM}, Signal{SIGUSR1},
-                              Signal{SIGHUP},  ChildExited{0},  ChildExited{9},  EntryTimedOut{}, StopTimedOut{},
-                              Fatal{}};
+  const BootEvent events[] = {Succeeded{},  VolumeEmpty{},  Failed{5},
+                              StopRequested{SIGTERM},       AppStarted{},
+                              ListEnded{Why::kApp, 9},      ListEnded{Why::kEntryFailed, 3},
+                              ListEnded{Why::kStopped, 143}, ListEnded{Why::kNoApp, 0},
+                              StopTimedOut{},               Fatal{}};
   for (bool exit_on_error : {true, false}) {
-    for (S state : kAll) {
-      if (state == S::kNew || state == S::kDone) continue;
+    for (S state : all_but_the_ends()) {
       for (const BootEvent& first : events) {
         for (const BootEvent& second : events) {
           BootMachine m = machine_in(state, exit_on_error);
           ASSERT_EQ(m.state(), state) << to_text(state);
           std::vector<BootAction> actions = m.on(first);
           if (m.state() != S::kDone) actions = m.on(second);
-          if (m.state() != S::kDone) actions = m.on(Signal{SIGTERM});
+          if (m.state() != S::kDone) actions = m.on(StopRequested{SIGTERM});
           int code = m.state() == S::kDone ? actions.back().value : run_to_exit(m, actions);
           EXPECT_GE(code, 0) << to_text(state) << " " << first.index() << " " << second.index();
         }
