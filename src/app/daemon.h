@@ -15,11 +15,12 @@
 
 #include "api/documents.h"
 #include "api/node_port.h"
+#include "app/backup_service.h"
 #include "app/boot_machine.h"
+#include "app/build_info.h"
 #include "app/data_lock.h"
 #include "app/importer.h"
 #include "app/settings.h"
-#include "backup/uploader.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "db/engine.h"
@@ -32,11 +33,6 @@
 #include "supervise/supervisor.h"
 
 namespace caddis::app {
-
-struct BuildInfo {
-  std::string version;  // "v0.1.0"
-  std::string commit;
-};
 
 class Daemon {
  public:
@@ -73,7 +69,6 @@ class Daemon {
 
   loop::Detached restore_task(std::uint64_t step);
   loop::Detached join_task(std::uint64_t step);
-  loop::Detached flush_task(std::uint64_t step);
   loop::Detached release_task(std::uint64_t step);
 
   Status create_supervisor();
@@ -82,8 +77,8 @@ class Daemon {
   Status found_cluster();  // cluster id: read, or made by the first primary
   void role_changed(const lease::Role& role);
   std::int64_t stop_budget_ms() const;  // what is left for the rest of a stop
-  api::NodeFacts facts();               // loop thread
-  api::NodeFacts metrics_facts();       // pool thread
+  db::EngineOptions engine_options();
+  api::NodeFacts facts();
   std::string not_ready() const;
   std::string node_url() const;
 
@@ -115,8 +110,7 @@ class Daemon {
   std::unique_ptr<lease::Leaser> leaser_;
   std::unique_ptr<fly::RoleMetadata> role_metadata_;
   std::unique_ptr<db::Engine> engine_;
-  std::vector<std::unique_ptr<backup::Target>> targets_;
-  std::vector<std::unique_ptr<backup::Uploader>> uploaders_;
+  std::unique_ptr<BackupService> backup_;
   std::unique_ptr<db::PeerThread> peer_;
   std::unique_ptr<fuse::Mount> mount_;
   std::unique_ptr<Importer> importer_;

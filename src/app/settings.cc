@@ -69,10 +69,9 @@ std::optional<config::FlyToml> read_fly_toml(const std::string& given_path, cons
     if (!given_path.empty()) settings.errors.push_back(fmt::format("-fly-toml: {}", text.error().message()));
     return std::nullopt;
   }
-  Result<config::FlyToml> parsed = fly::parse_fly_toml(*text, value_of(env, "FLY_PROCESS_GROUP"));
+  Result<config::FlyToml> parsed = fly::parse_fly_toml(*text, path, value_of(env, "FLY_PROCESS_GROUP"));
   if (parsed) return std::move(*parsed);
-  std::string problem = fmt::format("{}: {}", path, parsed.error().message());
-  (given_path.empty() ? settings.warnings : settings.errors).push_back(std::move(problem));
+  (given_path.empty() ? settings.warnings : settings.errors).push_back(parsed.error().message());
   return std::nullopt;
 }
 
@@ -129,6 +128,11 @@ Settings load_settings(const MountCommand& command, config::Environment env) {
                                      .on_root_device = on_root_device};
   settings.resolution = config::resolve(loaded, resolve_input);
   for (config::BackupTarget& target : loaded.config.backup) read_key_files(target, loaded.errors);
+  if (!loaded.config.user.empty()) {
+    Result<os::User> user = os::find_user(loaded.config.user);
+    if (user) settings.user = std::move(*user);
+    else loaded.errors.push_back(fmt::format("user: {}", user.error().message()));
+  }
   settings.config = std::move(loaded.config);
   settings.env = std::move(input.env);
   settings.errors = std::move(loaded.errors);

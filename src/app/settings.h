@@ -1,12 +1,14 @@
 // What `caddis mount` runs with: looks at the machine (environment, files, mounts) and lets src/config decide.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "app/cli.h"
 #include "config/load.h"
 #include "config/resolve.h"
+#include "os/user.h"
 
 namespace caddis::app {
 
@@ -14,6 +16,7 @@ struct Settings {
   config::Config config;
   config::Resolution resolution;
   config::Environment env;            // with HOSTNAME and PRIMARY_REGION
+  std::optional<os::User> user;       // of `user:`, for the app, exec entries and the mount
   std::vector<std::string> errors;    // exit code 2, one line each
   std::vector<std::string> warnings;
   std::vector<std::string> notes;
