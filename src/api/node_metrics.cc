@@ -1,8 +1,6 @@
 #include "api/node_metrics.h"
 
 #include <algorithm>
-#include <memory>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -51,22 +49,19 @@ DatabaseFacts sum_of(const std::vector<DatabaseFacts>& databases) {
 
 }  // namespace
 
-void register_node_metrics(Metrics& metrics, std::function<NodeFacts()> facts) {
-  auto shown = std::make_shared<std::set<std::string>>();  // databases that have series
-  metrics.on_render([facts = std::move(facts), shown](Metrics& m) {
-    NodeFacts now = facts();
-    set_node_gauges(m, now);
-    if (now.databases.size() > kMaxDatabaseSeries) now.databases = {sum_of(now.databases)};
-    std::set<std::string> names;
-    for (const DatabaseFacts& db : now.databases) {
-      set_database_gauges(m, db);
-      names.insert(db.name);
-    }
-    for (const std::string& name : *shown) {
-      if (!names.contains(name)) m.remove("db", name);
-    }
-    *shown = std::move(names);
-  });
+void NodeMetrics::update(const NodeFacts& facts) {
+  set_node_gauges(metrics_, facts);
+  std::set<std::string> names;
+  auto show = [&](const DatabaseFacts& db) {
+    set_database_gauges(metrics_, db);
+    names.insert(db.name);
+  };
+  if (facts.databases.size() > kMaxDatabaseSeries) show(sum_of(facts.databases));
+  else std::for_each(facts.databases.begin(), facts.databases.end(), show);
+  for (const std::string& name : shown_) {
+    if (!names.contains(name)) metrics_.remove("db", name);
+  }
+  shown_ = std::move(names);
 }
 
 }  // namespace caddis::api

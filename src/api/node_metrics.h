@@ -2,7 +2,8 @@
 // the modules that count.
 #pragma once
 
-#include <functional>
+#include <set>
+#include <string>
 
 #include "api/documents.h"
 #include "base/metrics.h"
@@ -12,7 +13,14 @@ namespace caddis::api {
 // More databases than this are summed into one series, db="_sum".
 inline constexpr std::size_t kMaxDatabaseSeries = 100;
 
-// `facts` is called at each render, on its thread. Metrics outlives what it captures, or is never rendered again.
-void register_node_metrics(Metrics& metrics, std::function<NodeFacts()> facts);
+class NodeMetrics {
+ public:
+  explicit NodeMetrics(Metrics& metrics) : metrics_(metrics) {}
+  void update(const NodeFacts& facts);  // one thread at a time
+
+ private:
+  Metrics& metrics_;
+  std::set<std::string> shown_;  // databases that have series
+};
 
 }  // namespace caddis::api

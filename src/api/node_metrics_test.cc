@@ -23,7 +23,7 @@ TEST(NodeMetrics, ShowRoleAndDatabases) {
   facts.primary = true;
   facts.mount_mode = "reference";
   facts.databases = {database("a.db", 7)};
-  register_node_metrics(metrics, [&] { return facts; });
+  NodeMetrics(metrics).update(facts);
   std::string text = metrics.render();
   EXPECT_THAT(text, HasSubstr("litefs_is_primary 1\n"));
   EXPECT_THAT(text, HasSubstr("litefs_db_count 1\n"));
@@ -36,9 +36,11 @@ TEST(NodeMetrics, ForgetADroppedDatabase) {
   Metrics metrics;
   NodeFacts facts;
   facts.databases = {database("a.db", 7)};
-  register_node_metrics(metrics, [&] { return facts; });
-  metrics.render();
+  NodeMetrics node(metrics);
+  node.update(facts);
+  EXPECT_THAT(metrics.render(), HasSubstr("a.db"));
   facts.databases.clear();
+  node.update(facts);
   EXPECT_THAT(metrics.render(), Not(HasSubstr("a.db")));
 }
 
@@ -46,7 +48,7 @@ TEST(NodeMetrics, SumManyDatabases) {
   Metrics metrics;
   NodeFacts facts;
   for (std::size_t i = 0; i <= kMaxDatabaseSeries; ++i) facts.databases.push_back(database(fmt::format("{}.db", i), 2));
-  register_node_metrics(metrics, [&] { return facts; });
+  NodeMetrics(metrics).update(facts);
   std::string text = metrics.render();
   EXPECT_THAT(text, HasSubstr("litefs_db_txid{db=\"_sum\"} 202\n"));
   EXPECT_THAT(text, HasSubstr("litefs_db_count 101\n"));

@@ -69,6 +69,7 @@ class Daemon {
 
   loop::Detached restore_task(std::uint64_t step);
   loop::Detached join_task(std::uint64_t step);
+  loop::Detached flush_task(std::uint64_t step);
   loop::Detached release_task(std::uint64_t step);
 
   Status create_supervisor();

@@ -89,7 +89,7 @@ void Daemon::bind_port() {
     return finish_step(step_, std::unexpected(std::move(plan).error()), kExitFailure,
                        "cannot init http server: cannot open http server");
   }
-  Result<std::vector<loop::SocketAddress>> addresses = resolve_listen(loop_, *plan);
+  Result<std::vector<api::ListenAddress>> addresses = resolve_listen(loop_, *plan);
   Status bound = [&]() -> Status {
     TRY(addresses);
     api::NodePortHooks hooks{
@@ -109,12 +109,18 @@ void Daemon::bind_port() {
 
 void Daemon::inspect_volume() {
   const config::Config& config = settings_.config;
+  lease::NodeAddress address{config.lease.hostname, config.lease.advertise_url};
+  if (config.lease.candidate) {  // it is our own address, and may be left out
+    auto host = settings_.env.find("HOSTNAME");
+    if (address.hostname.empty() && host != settings_.env.end()) address.hostname = host->second;
+    if (address.advertise_url.empty()) address.advertise_url = fmt::format("http://{}:{}", address.hostname, port_->port());
+  }
   log_info(fmt::format("Using static primary: primary={} hostname={} advertise-url={}", config.lease.candidate,
-                       config.lease.hostname, config.lease.advertise_url));
+                       address.hostname, address.advertise_url));
   if (config.lease.type == config::LeaseType::kAuto && !config.lease.consul.url.empty()) {
     log_warn("FLY_CONSUL_URL is set, but this version has only the static lease: the candidate is the primary");
   }
-  leaser_ = lease::make_static_leaser(config.lease.candidate, {config.lease.hostname, config.lease.advertise_url});
+  leaser_ = lease::make_static_leaser(config.lease.candidate, std::move(address));
   Result<std::unique_ptr<BackupService>> backup = BackupService::create(loop_, clock_, metrics_, config);
   if (!backup) return finish_step(step_, std::unexpected(std::move(backup).error()), kExitFailure, "backup");
   backup_ = std::move(*backup);

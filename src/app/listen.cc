@@ -18,8 +18,8 @@ Result<ListenPlan> plan_listen(const ListenRules& rules) {
   return plan;
 }
 
-Result<std::vector<ListenAddress>> resolve_listen(loop::Loop& loop, const ListenPlan& plan) {
-  std::vector<ListenAddress> addresses;
+Result<std::vector<api::ListenAddress>> resolve_listen(loop::Loop& loop, const ListenPlan& plan) {
+  std::vector<api::ListenAddress> addresses;
   for (const ListenHost& host : plan.hosts) {
     if (host.host.empty() || loop::is_ip(host.host)) {
       addresses.push_back({{host.host, plan.port}, host.optional});

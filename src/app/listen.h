@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "api/node_port.h"
 #include "base/result.h"
 #include "loop/loop.h"
 #include "loop/stream.h"
@@ -28,11 +29,7 @@ struct ListenPlan {
 // Pure. kInvalid for an address that is none.
 Result<ListenPlan> plan_listen(const ListenRules& rules);
 
-struct ListenAddress {
-  loop::SocketAddress address;
-  bool optional = false;
-};
 // Names to addresses, blocking; a missing optional one is logged.
-Result<std::vector<ListenAddress>> resolve_listen(loop::Loop& loop, const ListenPlan& plan);
+Result<std::vector<api::ListenAddress>> resolve_listen(loop::Loop& loop, const ListenPlan& plan);
 
 }  // namespace caddis::app
