@@ -32,10 +32,10 @@ class BackupService {
   loop::Task<Status> restore(os::Dir& data_dir, db::Engine& engine, std::stop_token stop);
   // Uploads from now on. The engine is open, its peer does not run yet.
   Status start(os::Dir& data_dir, db::Engine& engine);
-  // Only the primary uploads.
+  // Only the primary uploads: from the first `true` on.
   void set_primary(bool primary);
-  // Everything durable in the log is uploaded, or `stop` was requested. Afterwards nothing is uploaded any more.
-  loop::Task<Status> flush_and_stop(std::stop_token stop);
+  // Everything durable in the log is uploaded, or kTimeout names what is not. Afterwards nothing is uploaded any more.
+  loop::Task<Status> flush_and_stop(std::int64_t deadline_ms);
   std::vector<api::BackupFacts> facts() const;
 
  private:

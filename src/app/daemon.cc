@@ -150,13 +150,12 @@ void Daemon::drain() {
 
 void Daemon::flush_backup() {
   if (!backup_ || !backup_->has_targets()) return feed(Succeeded{});
-  stop_timer_ = loop::Timer::after(loop_, std::max(stop_budget_ms() - 2 * kReleaseMs, kMinFlushMs),
-                                   [this] { step_stop_.request_stop(); });
   flush_task(step_);
 }
 
 loop::Detached Daemon::flush_task(std::uint64_t step) {
-  Status flushed = co_await backup_->flush_and_stop(step_stop_.get_token());
+  std::int64_t deadline_ms = std::max(stop_budget_ms() - 2 * kReleaseMs, kMinFlushMs);
+  Status flushed = co_await backup_->flush_and_stop(deadline_ms);
   if (!flushed) {
     // The log has it: it is uploaded when this volume starts again.
     log_warn("not everything was uploaded before the stop; it will be when this volume starts again",
