@@ -1,0 +1,12 @@
+#include "store/file_store.h"
+#include "store/store.h"
+
+namespace caddis::store {
+
+Result<std::unique_ptr<Store>> open_store(loop::Loop& loop, const TargetOptions& options) {
+  if (options.url.starts_with("file://")) return open_file_store(loop, options);
+  std::string_view url = options.url;
+  return invalid("backup target {}: this build knows file:///PATH", url.substr(0, url.find('?')));
+}
+
+}  // namespace caddis::store
