@@ -211,7 +211,14 @@ Task<Status> Replica::upload_pending(std::stop_token stop) {
       return next_piece(c_.databases, name_, c_.recent.get(), from, upto, page_size, c_.options.epoch,
                         c_.options.batch_limit_bytes);
     };
-    CO_TRY_ASSIGN(LogPiece piece, co_await loop::offload(c_.loop, read));
+    Result<LogPiece> next = co_await loop::offload(c_.loop, read);
+    if (!next && next.error().code() == ErrorCode::kCorrupt) {  // a snapshot does not need the log
+      log_error("backup: read the log of " + name_, next.error());
+      want_snapshot("the log is damaged");
+      co_return Status{};
+    }
+    if (!next) co_return std::move(next).error();
+    LogPiece piece = std::move(*next);
     switch (piece.kind) {
       case LogPiece::Kind::kNothing:
         co_return Status{};

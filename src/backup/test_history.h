@@ -32,6 +32,43 @@ class TestHistory {
     for (std::uint32_t n = static_cast<std::uint32_t>(pages_.size()) + 1; n <= commit; ++n) {
       if (!written.contains(n)) written[n] = random_page();
     }
+    return write(std::move(written), commit, txids);
+  }
+
+  // One transaction that makes the database what `image` is: the pages that differ, and what a growth adds.
+  const HistoryFile& commit_image(ByteView image) {
+    auto count = static_cast<std::uint32_t>(image.size() / page_size_);
+    std::map<std::uint32_t, Bytes> written;
+    for (std::uint32_t n = 1; n <= count; ++n) {
+      ByteView page = image.subspan(std::size_t{n - 1} * page_size_, page_size_);
+      if (n > pages_.size() || !std::equal(page.begin(), page.end(), pages_[n - 1].begin()))
+        written[n] = Bytes(page.begin(), page.end());
+    }
+    return write(std::move(written), count, 1);
+  }
+  // DROP: an LTX of size 0.
+  const HistoryFile& drop() { return commit({}, 0); }
+  void change_page_size(std::uint32_t page_size_bytes) {
+    EXPECT_TRUE(pages_.empty());
+    page_size_ = page_size_bytes;
+  }
+
+  void set_wall_ms(std::int64_t wall_ms) { wall_ms_ = wall_ms; }
+
+  Position position() const { return position_; }
+  std::uint32_t page_size_bytes() const { return page_size_; }
+  std::uint32_t page_count() const { return static_cast<std::uint32_t>(pages_.size()); }
+  std::int64_t wall_ms() const { return wall_ms_; }
+  const std::vector<HistoryFile>& files() const { return files_; }
+  const Bytes& page(std::uint32_t n) const { return pages_.at(n - 1); }
+  Bytes image() const {
+    Bytes out;
+    for (const Bytes& p : pages_) append(out, p);
+    return out;
+  }
+
+ private:
+  const HistoryFile& write(std::map<std::uint32_t, Bytes> written, std::uint32_t commit, std::uint64_t txids) {
     ltx::Header header;
     header.page_size_bytes = page_size_;
     header.commit = commit;
@@ -58,26 +95,6 @@ class TestHistory {
     files_.push_back(std::move(file));
     return files_.back();
   }
-  // DROP: an LTX of size 0.
-  const HistoryFile& drop() { return commit({}, 0); }
-  void change_page_size(std::uint32_t page_size_bytes) {
-    EXPECT_TRUE(pages_.empty());
-    page_size_ = page_size_bytes;
-  }
-
-  Position position() const { return position_; }
-  std::uint32_t page_size_bytes() const { return page_size_; }
-  std::uint32_t page_count() const { return static_cast<std::uint32_t>(pages_.size()); }
-  std::int64_t wall_ms() const { return wall_ms_; }
-  const std::vector<HistoryFile>& files() const { return files_; }
-  const Bytes& page(std::uint32_t n) const { return pages_.at(n - 1); }
-  Bytes image() const {
-    Bytes out;
-    for (const Bytes& p : pages_) append(out, p);
-    return out;
-  }
-
- private:
   Bytes random_page() {
     Bytes page(page_size_);
     for (std::uint8_t& b : page) b = static_cast<std::uint8_t>(random_() % 17);  // compresses a little
