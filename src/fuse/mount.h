@@ -32,7 +32,7 @@ struct MountOptions {
   bool clean_stale = true;  // take away FUSE mounts that a killed predecessor left at dir (-skip-unmount: false)
   bool wal_direct = true;   // -wal past the page cache: 2 WRITEs a frame, not 3; readers' pages of the WAL are requests
   bool debug = false;       // libfuse prints every message
-  int threads = 2;
+  int threads = 4;
 };
 
 // What .primary and .lag say. Called on FUSE workers: must return at once.

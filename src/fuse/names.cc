@@ -211,8 +211,10 @@ Result<MountedDatabasePtr> Files::adopt(const std::string& name) {
   }
   TRY_ASSIGN(std::shared_ptr<db::Database> database, engine_.adopt(name, name, file));
   scratch_names_changed_.store(true, std::memory_order_release);
-  MountedDatabasePtr db = mounted(database);
+  auto db = std::make_shared<MountedDatabase>(database);
+  mounted_[name] = db;
   if (node) nodes_.become_database(*node, db);
+  attacher_.attach(db);  // after the node has turned: the attacher looks at it
   database_appeared();
   return db;
 }
