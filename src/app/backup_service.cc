@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "app/backup_targets.h"
 #include "backup/boot_restore.h"
 #include "backup/engine_databases.h"
 #include "backup/uploader.h"
@@ -35,6 +36,17 @@ BackupService::~BackupService() = default;
 Result<std::unique_ptr<BackupService>> BackupService::create(loop::Loop& loop, Clock& clock, Metrics& metrics,
                                                              const config::Config& config) {
   auto impl = std::make_unique<Impl>(loop, clock, metrics, config);
+  for (const config::BackupTarget& configured : config.backup) {
+    if (configured.layout == config::BackupLayout::kLiteFsFile) {
+      log_warn("backup target in LiteFS's own layout is not used; write `- url: file://PATH` for a new one",
+               {{"target", configured.url}});
+      continue;
+    }
+    TRY_ASSIGN(std::unique_ptr<backup::Target> target, open_backup_target(loop, &metrics, configured));
+    backup::UploadOptions options;
+    options.sync_interval_ms = configured.sync_interval_ms;
+    impl->targets.push_back({std::move(target), options});
+  }
   return std::unique_ptr<BackupService>(new BackupService(std::move(impl)));
 }
 
@@ -52,8 +64,8 @@ loop::Task<Status> BackupService::restore(os::Dir& data_dir, db::Engine& engine,
   };
   log_info("the volume is empty, restoring from backup");
   CO_TRY_ASSIGN(std::vector<backup::RestoredDatabase> restored,
-                co_await backup::boot_restore(impl_->loop, impl_->clock, data_dir, std::move(targets), std::move(install),
-                                              impl_->restore_options, stop));
+                co_await backup::boot_restore(impl_->loop, impl_->clock, data_dir, std::move(targets),
+                                              std::move(install), impl_->restore_options, stop));
   if (restored.empty()) log_info("no target has a backup of this app: starting with an empty volume");
   for (const backup::RestoredDatabase& db : restored) {
     log_info("restored database", {{"db", db.name}, {"pos", to_text(db.position)}, {"target", db.target_url}});
@@ -83,8 +95,8 @@ loop::Task<Status> BackupService::flush_and_stop(std::int64_t deadline_ms) {
   std::string missing;
   for (const backup::FlushResult& r : results) {
     if (r.done) continue;
-    missing += fmt::format("{}{} to {}: {} of {}{}{}", missing.empty() ? "" : "; ", r.db, r.target, r.uploaded, r.durable,
-                           r.error.empty() ? "" : ": ", r.error);
+    missing += fmt::format("{}{} to {}: {} of {}{}{}", missing.empty() ? "" : "; ", r.db, r.target, r.uploaded,
+                           r.durable, r.error.empty() ? "" : ": ", r.error);
   }
   if (missing.empty()) co_return Status{};
   co_return make_error(ErrorCode::kTimeout, "{}", missing);
@@ -94,7 +106,8 @@ std::vector<api::BackupFacts> BackupService::facts() const {
   std::vector<api::BackupFacts> facts;
   if (!impl_->started) return facts;
   for (const backup::ReplicaStatus& s : impl_->uploader->status()) {
-    facts.push_back({.target = s.target, .database = s.db, .txid = s.uploaded, .lag_ms = s.lag_ms, .last_error = s.error});
+    facts.push_back(
+        {.target = s.target, .database = s.db, .txid = s.uploaded, .lag_ms = s.lag_ms, .last_error = s.error});
   }
   return facts;
 }

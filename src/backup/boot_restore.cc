@@ -138,7 +138,7 @@ class BootRestore {
     for (const std::string& name : names) {
       CO_TRY_ASSIGN(std::vector<ObjectInfo> objects, co_await target.list(name, stop));
       if (objects.empty()) {
-        log_info("no backup of a database under this name, left alone", {{"target", target.url()}, {"name", name}});
+        log_warn("no backup of a database under this name, left alone", {{"target", target.url()}, {"name", name}});
         continue;
       }
       Result<RestorePlan> plan = plan_restore(objects, {});
@@ -193,6 +193,7 @@ class BootRestore {
   Task<Result<RestoreResult>> restore_and_check(std::string name, Target& target, Stall& stall) {
     RestoreOptions options;
     options.parallelism = options_.parallelism;
+    options.patience_ms = options_.timeout_ms;
     TimeMs begun = clock_.now();
     TimeMs logged = begun;
     options.progress = [&](const RestoreProgress& p) {

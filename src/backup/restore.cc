@@ -5,6 +5,7 @@
 
 #include "backup/chunk_pipe.h"
 #include "backup/database_writer.h"
+#include "base/clock.h"
 
 namespace caddis::backup {
 namespace {
@@ -14,6 +15,8 @@ using loop::Task;
 
 constexpr std::uint64_t kChunkSizeBytes = 2u << 20;
 constexpr int kMaxPlans = 3;
+constexpr std::int64_t kFirstRetryMs = 250;
+constexpr std::int64_t kLastRetryMs = 5'000;
 
 struct Chunk {
   std::size_t object = 0;  // index in the plan
@@ -84,7 +87,7 @@ class Fetcher : public std::enable_shared_from_this<Fetcher> {
       std::size_t index = next_++;
       const Chunk chunk = chunks_[index];
       const ObjectInfo& object = plan_.objects[chunk.object];
-      Result<Bytes> data = co_await target_.read(name_, object, chunk.offset, chunk.length, stop);
+      Result<Bytes> data = co_await read_patiently(object, chunk, stop);
       if (data && data->size() != chunk.length)
         data = corrupt("{} bytes at {}, expected {}", data->size(), chunk.offset, chunk.length);
       if (!data) {
@@ -98,8 +101,23 @@ class Fetcher : public std::enable_shared_from_this<Fetcher> {
     }
   }
 
+  Task<Result<Bytes>> read_patiently(ObjectInfo object, Chunk chunk, std::stop_token stop) {
+    for (std::int64_t wait_ms = kFirstRetryMs;; wait_ms = std::min(wait_ms * 2, kLastRetryMs)) {
+      Result<Bytes> data = co_await target_.read(name_, object, chunk.offset, chunk.length, stop);
+      if (data) {
+        last_answer_ = clock_.now();
+        co_return data;
+      }
+      bool silence = data.error().code() == ErrorCode::kUnavailable || data.error().code() == ErrorCode::kTimeout;
+      if (!silence || stop.stop_requested() || clock_.now() - last_answer_ >= options_.patience_ms) co_return data;
+      (void)co_await loop::sleep(loop_, wait_ms, stop);
+    }
+  }
+
   Loop& loop_;
   Target& target_;
+  SystemClock clock_;
+  TimeMs last_answer_ = clock_.now();
   std::string name_;
   RestorePlan plan_;
   RestoreOptions options_;

@@ -25,7 +25,10 @@ struct RestoreProgress {
 
 struct RestoreOptions {
   RestorePoint point;
-  int parallelism = 8;                                   // reads at the same time, 1 to 64
+  int parallelism = 8;  // reads at the same time, 1 to 64
+  // A read that found no answer (kUnavailable, kTimeout) is tried again until nothing came for this long, so that an
+  // outage does not begin a long restore anew.
+  std::int64_t patience_ms = 0;
   std::function<void(const RestoreProgress&)> progress;  // loop thread, after every answer of the target
 };
 
