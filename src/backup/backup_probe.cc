@@ -6,8 +6,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "backup/directory_target.h"
 #include "backup/restore.h"
+#include "backup/store_target.h"
 #include "backup/test_target.h"
 #include "backup/uploader.h"
 
@@ -35,12 +35,27 @@ bool run_until(loop::Loop& loop, const std::function<bool()>& condition) {
   return met;
 }
 
+std::shared_ptr<Target> open_target(loop::Loop& loop, const std::string& dir) {
+  store::TargetOptions options;
+  options.url = "file://" + dir;
+  return std::make_shared<StoreTarget>(std::move(*store::open_store(loop, options)));
+}
+
+// TXID of the newest object of a level, as text; empty when there is none.
+std::string newest(loop::Loop& loop, Target& target, const std::string& name, int level) {
+  std::string found;
+  for (const ObjectInfo& o : loop::run_until_done(loop, target.list(name, {})).value()) {
+    if (o.level == level) found = std::max(found, to_hex(o.max));
+  }
+  return found;
+}
+
 int upload(const std::string& dir, const std::string& name, bool level1, bool giant,
            const std::vector<std::string>& files) {
   loop::Loop loop;
   SystemClock clock;
   FakeDatabases databases;
-  auto target = std::make_shared<MemoryTarget>(loop);
+  auto target = open_target(loop, dir);
   auto work = os::make_system_dir(dir + ".work");
   UploadOptions options;
   options.sync_interval_ms = 5;
@@ -66,29 +81,28 @@ int upload(const std::string& dir, const std::string& name, bool level1, bool gi
     };
     if (!run_until(loop, done)) return fail("upload of " + file + " did not end");
   }
-  auto compacted = [&] {
-    return !level1 || (!target->names_at(name, 1).empty() &&
-                       target->names_at(name, 1).back().substr(17, 16) == to_hex(history.position().txid));
-  };
-  bool met = run_until(loop, [&] { return compacted() && !target->names_at(name, kSnapshotLevel).empty(); });
+  int looks = 0;
+  auto there = [&](int level, const std::string& txid) { return newest(loop, *target, name, level) >= txid; };
+  std::string last = to_hex(history.position().txid);
+  while (!there(kSnapshotLevel, to_hex(Txid(1))) || (level1 && !there(1, last))) {
+    if (++looks > 500) return fail("no level 1 or no snapshot");
+    run_until(loop, [n = 0]() mutable { return ++n > 5; });
+  }
   loop::run_until_done(loop, (*uploader)->flush(5000));
-  if (!met) return fail("no level 1 or no snapshot");
-  save(*target, dir);
   fmt::print("{}\n", to_text(history.position()));
   return 0;
 }
 
 int restore(const std::string& dir, const std::string& name, const std::string& out, const std::string& txid) {
   loop::Loop loop;
-  MemoryTarget target(loop);
-  load(target, dir, name);
+  auto target = open_target(loop, dir);
   RestoreOptions options;
   if (!txid.empty()) options.point.txid = Txid(parse_hex16(txid).value());
   auto slash = out.rfind('/');
   auto folder = os::open_system_dir(out.substr(0, slash));
   if (!folder) return fail(folder.error().message());
   auto result =
-      loop::run_until_done(loop, restore_database(loop, target, name, **folder, out.substr(slash + 1), options, {}));
+      loop::run_until_done(loop, restore_database(loop, *target, name, **folder, out.substr(slash + 1), options, {}));
   if (!result) return fail(result.error().message());
   fmt::print("{}\n", to_text(result->position));
   return 0;
