@@ -32,6 +32,7 @@ namespace fs = std::filesystem;
 struct DaemonOptions {
   bool writable = true;
   bool wal_direct = true;
+  uid_t user = 0;  // not root: the files are his, and the kernel enforces it
   std::optional<std::string> primary;
 };
 
@@ -64,6 +65,8 @@ void serve(const std::string& root, const DaemonOptions& options, int control) {
   MountOptions mo;
   mo.dir = root + "/mnt";
   mo.wal_direct = options.wal_direct;
+  mo.allow_other = mo.default_permissions = options.user != 0;
+  mo.uid = mo.gid = options.user;
   auto mount = Mount::start(mo, engine, roles, metrics);
   if (!mount) fail(mount.error());
   (void)!::write(control, "R", 1);
@@ -428,6 +431,53 @@ TEST_F(MountTest, ANodeThatIsNotPrimarySaysReadonlyAndStillReadsWal) {
   }
   Connection fresh(file("new.db"));
   EXPECT_EQ(fresh.run("CREATE TABLE t(v)"), "ERROR: attempt to write a readonly database");
+}
+
+TEST_F(MountTest, ARoleChangeShowsInModesAndInPrimary) {
+  daemon_.start(root_);
+  {
+    Connection c(file("a.db"));
+    c.run("CREATE TABLE t(v)");
+  }
+  struct stat st{};
+  ASSERT_EQ(::stat(file("a.db").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777u, 0666u);
+  daemon_.command('r');
+  for (int i = 0; i < 200 && (st.st_mode & 0777u) != 0444u; ++i) {  // told to the kernel by a thread of its own
+    ::usleep(10'000);
+    ASSERT_EQ(::stat(file("a.db").c_str(), &st), 0);
+  }
+  EXPECT_EQ(st.st_mode & 0777u, 0444u);
+  Connection c(file("a.db"));
+  EXPECT_EQ(c.run("INSERT INTO t VALUES (1)"), "ERROR: attempt to write a readonly database");
+}
+
+TEST_F(MountTest, AnAppUnderItsOwnUserWorksAndOthersAreKeptOut) {
+  constexpr uid_t kUser = 33, kOther = 34;
+  ASSERT_EQ(::chmod(root_.c_str(), 0755), 0);
+  auto as_user = [&](uid_t uid, const std::string& sql) {  // 0: ran, 1: SQL error, 2: could not open
+    pid_t pid = ::fork();
+    if (pid == 0) {
+      if (::setgid(uid) != 0 || ::setuid(uid) != 0) ::_exit(9);
+      Connection c(file("a.db"));
+      if (c.open_result() != SQLITE_OK) ::_exit(2);
+      ::_exit(c.run(sql).starts_with("ERROR") ? 1 : 0);
+    }
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    return WEXITSTATUS(status);
+  };
+  daemon_.start(root_, {.user = kUser});
+  EXPECT_EQ(as_user(kUser, "PRAGMA journal_mode=wal; CREATE TABLE t(v); INSERT INTO t VALUES (1)"), 0);
+  EXPECT_EQ(as_user(kOther, "SELECT * FROM t"), 2);
+  struct stat st{};
+  ASSERT_EQ(::stat(file("a.db").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, kUser);
+  EXPECT_EQ(st.st_mode & 0777u, 0660u);
+  ASSERT_EQ(daemon_.stop(), 0);
+  daemon_.start(root_, {.writable = false, .user = kUser});
+  EXPECT_EQ(as_user(kUser, "SELECT * FROM t"), 0) << "a database in WAL mode is readable on a node that is not primary";
+  EXPECT_EQ(as_user(kUser, "INSERT INTO t VALUES (2)"), 1);
 }
 
 TEST_F(MountTest, RowsSurviveACleanStop) {
