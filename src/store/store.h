@@ -6,6 +6,7 @@
 // credential or a query string):
 //   kNotFound     this key is not there; the target itself answers
 //   kConflict     a condition of PutOptions did not hold (HTTP 412); or an object changed while it was being read
+//   kBusy         somebody else writes this key at this moment, also after retries
 //   kDenied       wrong or missing credentials, no permission
 //   kUnavailable  the target did not answer or is not there: connection, 5xx, no such bucket, no parent directory
 //   kInvalid      the request can't succeed as it is: bad key, bad URL, other region
@@ -117,6 +118,8 @@ struct TargetOptions {
   std::string secret_access_key_file;
   std::string endpoint;  // the URL's own query wins over these two
   std::string region;
+  std::string ssl_cert_file;                 // PEM roots; SSL_CERT_FILE
+  std::string ssl_cert_dir;                  // SSL_CERT_DIR; neither: the system's roots
   std::int64_t request_timeout_ms = 30'000;  // without progress
   int max_attempts = 4;                      // of one request
   Metrics* metrics = nullptr;                // caddis_backup_requests_total{op,code}; outlives the store
