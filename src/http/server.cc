@@ -68,6 +68,7 @@ struct Exchange {
   bool keep_alive;
   int minor;
   bool head_only;
+  std::optional<ErrorCode> body_failure;
   // The answer.
   enum class Out { kNotBegun, kNoBody, kLength, kChunked, kUntilClose, kFinished, kFailed };
   Out out = Out::kNotBegun;
@@ -135,6 +136,7 @@ Task<Result<std::size_t>> Request::read(ByteSpan out) {
       co_await x.connection.wire.read_body(x.decoder, out, Deadline(0), x.server.options.body_timeout_ms, {});
   if (!n) {
     x.keep_alive = false;
+    x.body_failure = n.error().code();
     co_return std::move(n).error().context("request body");
   }
   co_return *n;
@@ -309,7 +311,10 @@ Task<bool> handle(ServerState& s, Connection& c, RequestHead head) {
   c.busy = true;
   co_await s.handler(request, writer);
   c.busy = false;
-  if (x.out == Exchange::Out::kNotBegun) {
+  if (x.out == Exchange::Out::kNotBegun && x.body_failure) {
+    if (*x.body_failure == ErrorCode::kCorrupt) (void)co_await writer.send(400, {}, std::string("malformed body\n"));
+    if (*x.body_failure == ErrorCode::kTimeout) (void)co_await writer.send(408, {}, std::string("no body in time\n"));
+  } else if (x.out == Exchange::Out::kNotBegun) {
     log_error("http: a handler gave no answer", {{"method", request.method}, {"path", request.target.path}});
     (void)co_await writer.send(500, {}, std::string("internal error\n"));
   }

@@ -5,7 +5,8 @@
 //   co_await (*server)->stop();                              // listeners closed, connections cut, handlers ended
 //
 // A malformed request is answered with its 4xx or 5xx and never reaches the handler. A handler that ends without an
-// answer gives a 500; one that ends in the middle of its answer cuts the connection, so that the client sees it.
+// answer gives a 500 (400 or 408 after its read() failed so); one that ends in the middle of its answer cuts the
+// connection, so that the client sees it.
 #pragma once
 
 #include <cstdint>
