@@ -82,8 +82,12 @@ def parse_position(text):
 
 
 def read_position(mount, name):
-    with open(os.path.join(mount, name + "-pos")) as f:
-        return parse_position(f.read())
+    """NAME-pos; 0/0 while NAME has not yet proved to be a database (then it has no -pos)."""
+    try:
+        with open(os.path.join(mount, name + "-pos")) as f:
+            return parse_position(f.read())
+    except FileNotFoundError:
+        return Position(0, 0)
 
 
 def committed_image(directory):
