@@ -28,6 +28,7 @@ Capture::Capture(Database& db) : db_(db) {}
 Capture::IndexState Capture::read_index(WalTarget& target) {
   if (db_.part(PartKind::kShm) == nullptr) return IndexState::kAbsent;
   std::shared_ptr<MountView> view = db_.view();
+  index_torn_ = false;
   if (view == nullptr) return IndexState::kNotReady;
   alignas(8) std::array<std::uint8_t, sqlite::kWalIndexHeadSizeBytes> bytes;
   for (int attempt = 0; attempt < 50; ++attempt) {
@@ -49,6 +50,7 @@ Capture::IndexState Capture::read_index(WalTarget& target) {
                        .from_index = true};
     return header->max_frame == 0 ? IndexState::kEmpty : IndexState::kValid;
   }
+  index_torn_ = true;
   return IndexState::kNotReady;
 }
 

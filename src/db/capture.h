@@ -66,6 +66,8 @@ class Capture {
 
   Position position() const { return position_; }
   const PageSums& sums() const { return sums_; }
+  // The last kNotReady was a wal-index whose header is not valid and does not become so: its writer was killed.
+  bool index_is_torn() const { return index_torn_; }
   bool has_uncaptured_wal() const;  // bytes were written to -wal behind the captured point
 
  private:
@@ -126,6 +128,7 @@ class Capture {
   Position position_;
   PageSums sums_;
   std::optional<WalTail> wal_;
+  bool index_torn_ = false;
   bool index_seen_ = false;                                      // this -wal has had an initialised wal-index
   std::unordered_map<std::uint32_t, std::uint32_t> wal_frames_;  // pgno → last captured frame of this generation
   Txid saved_txid_;                                              // of the side file

@@ -11,7 +11,10 @@ namespace caddis::db {
 namespace {
 
 constexpr std::int64_t kIndexRetryUs = 200;
-constexpr std::int64_t kIndexPatienceUs = 2'000'000;  // then the checksum chain has to do
+// How long a wal-index may be unreadable before the checksum chain has to do: the attacher opens a new -shm in well
+// under a millisecond; a header that stays torn was left by a killed writer, and recovery will go by the chain as well.
+constexpr std::int64_t kViewPatienceUs = 2'000'000;
+constexpr std::int64_t kTornPatienceUs = 20'000;
 
 std::size_t index_of(PartKind kind) { return static_cast<std::size_t>(kind); }
 
@@ -322,12 +325,14 @@ void Database::read_position(PositionReply reply) {
 // --- peer ------------------------------------------------------------------------------------------------------------
 
 void Database::when_captured(Reply then, std::int64_t waited_us) {
-  Result<CaptureOutcome> outcome = capture_->capture_wal(waited_us > kIndexPatienceUs);
+  std::int64_t patience_us = capture_->index_is_torn() ? kTornPatienceUs : kViewPatienceUs;
+  bool without_index = waited_us > patience_us;
+  Result<CaptureOutcome> outcome = capture_->capture_wal(without_index);
   if (!outcome) {
     log_error(fmt::format("capture {}", name_), outcome.error());
     return then(std::unexpected(std::move(outcome).error()));
   }
-  if (*outcome != CaptureOutcome::kNotReady || waited_us > kIndexPatienceUs) return then({});
+  if (*outcome != CaptureOutcome::kNotReady || without_index) return then({});
   engine_.post_later(kIndexRetryUs, [self = shared_from_this(), then = std::move(then), waited_us]() mutable {
     self->when_captured(std::move(then), waited_us + kIndexRetryUs);
   });

@@ -222,6 +222,20 @@ Result<std::shared_ptr<Database>> Engine::adopt(const std::string& name, const s
   return db;
 }
 
+Status Engine::adopt_part(Database& db, PartKind kind, const std::string& scratch_name) {
+  TRY(scratch_->rename(scratch_name, *db.dir_, part_file_name(kind)));
+  TRY_ASSIGN(PartFile file, db.dir_->open(part_file_name(kind), os::OpenMode::kReadWrite));
+  TRY_ASSIGN(std::uint64_t size, file->size_bytes());
+  std::uint8_t first[8] = {};
+  TRY(file->pread(first, 0));
+  db.names_changed_.store(true, std::memory_order_release);
+  MutexLock lock(db.mutex_);
+  if (kind == PartKind::kWal) db.wal_end_.store(size, std::memory_order_release);
+  if (kind == PartKind::kJournal) db.journal_live_ = get_be64(first) != 0;
+  db.parts_[static_cast<std::size_t>(kind)] = std::move(file);
+  return {};
+}
+
 void Engine::forget_dropped(const std::shared_ptr<Database>& db) {
   MutexLock lock(state_->mutex);
   state_->databases.erase(db->name());

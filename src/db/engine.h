@@ -88,6 +88,8 @@ class Engine {
   // A plain file of the scratch directory has proved to be a database: its backing file is renamed into dbs/NAME/
   // (descriptors stay valid) and `file` becomes its kDatabase part. FUSE workers. `already_written`: bytes it holds.
   Result<std::shared_ptr<Database>> adopt(const std::string& name, const std::string& scratch_name, PartFile file);
+  // A journal or WAL that was put there before its database (cp app.db*): it becomes the part. Right after adopt().
+  Status adopt_part(Database& db, PartKind kind, const std::string& scratch_name);
   os::Dir& scratch() { return *scratch_; }  // caddis/scratch
   os::Dir& tmp() { return *tmp_; }          // caddis/tmp
 

@@ -83,6 +83,7 @@ class Files final : public Operations {
   Result<Created> create_part(std::string_view name, const FileName& parsed, int flags) REQUIRES(names_mutex_);
   Result<Created> create_any(std::string_view name, int flags) EXCLUDES(names_mutex_);
   Result<MountedDatabasePtr> adopt(const std::string& name) REQUIRES(names_mutex_);
+  Status adopt_orphans(db::Database& database);
   Result<MountedDatabasePtr> rename_plain(std::string_view from, std::string_view to, unsigned flags)
       EXCLUDES(names_mutex_);
   void unlink_part(Request req, std::string_view name, const FileName& parsed, MountedDatabasePtr db);

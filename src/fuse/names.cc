@@ -81,7 +81,11 @@ std::optional<Files::Found> Files::resolve(std::string_view name) {
       break;
     default: {
       std::shared_ptr<db::Database> database = engine_.find(parsed.base);
-      if (!database) return std::nullopt;
+      if (!database) {
+        // A journal or WAL that came before its database (cp app.db*).
+        bool orphan = is_part(parsed.kind) && engine_.scratch().info(name).has_value();
+        return orphan ? std::optional(Found{NodeKind::kPlain, nullptr, nullptr}) : std::nullopt;
+      }
       if (parsed.kind == NameKind::kPos) return Found{NodeKind::kPos, mounted(database), nullptr};
       if (parsed.kind == NameKind::kLock) return Found{NodeKind::kLock, mounted(database), nullptr};
       db::PartKind part = *part_of(parsed.kind);
@@ -160,6 +164,8 @@ Result<Files::Created> Files::create_part(std::string_view name, const FileName&
   MountedDatabasePtr db;
   if (std::shared_ptr<db::Database> database = engine_.find(parsed.base)) {
     db = mounted(database);
+  } else if (!engine_.scratch().info(parsed.base)) {
+    return create_plain(name, flags);  // copied before its database: adopt() finds it
   } else if (part == db::PartKind::kShm) {
     return refused(ENOENT, fmt::format("{}: there is no database {}", name, parsed.base));
   } else {
@@ -215,8 +221,30 @@ Result<MountedDatabasePtr> Files::adopt(const std::string& name) {
   mounted_[name] = db;
   if (node) nodes_.become_database(*node, db);
   attacher_.attach(db);  // after the node has turned: the attacher looks at it
+  TRY(adopt_orphans(*database));
   database_appeared();
   return db;
+}
+
+// -journal and -wal that were there before their database become its parts; a copied -shm means nothing.
+Status Files::adopt_orphans(db::Database& database) {
+  for (auto [suffix, part] : {std::pair<std::string_view, db::PartKind>{"-journal", db::PartKind::kJournal},
+                              {"-wal", db::PartKind::kWal},
+                              {"-shm", db::PartKind::kShm}}) {
+    std::string orphan = database.name() + std::string(suffix);
+    if (!engine_.scratch().info(orphan)) continue;
+    if (part == db::PartKind::kShm)
+      TRY(engine_.scratch().unlink(orphan));
+    else
+      TRY(engine_.adopt_part(database, part, orphan));
+    NodePtr gone = nodes_.drop_name(orphan, true);
+    if (!gone) continue;
+    attacher_.post([this, orphan, gone] {
+      if (Session* s = session_.load()) s->invalidate_entry(orphan);
+      nodes_.kernel_knows(*gone);
+    });
+  }
+  return {};
 }
 
 void Files::database_appeared() {
