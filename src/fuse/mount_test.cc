@@ -321,7 +321,7 @@ TEST_F(MountTest, SqliteWorksInEveryJournalMode) {
       if (std::string(mode) != "off") EXPECT_EQ(other.run("SELECT count(*) FROM t"), "20");
       if (std::string(mode) != "off") EXPECT_EQ(other.run("PRAGMA integrity_check"), "ok");
     }
-    EXPECT_TRUE(listing().contains(name + "-pos"));
+    EXPECT_FALSE(listing().contains(name + "-pos")) << "found by name, not listed";
     EXPECT_EQ(content(file(name + "-pos")).size(), 34u);
   }
 }
@@ -351,7 +351,7 @@ TEST_F(MountTest, ACommitOverTwoDatabasesKeepsItsSuperJournalAside) {
   EXPECT_EQ(c.run("CREATE TABLE two.t(v)"), "");
   EXPECT_EQ(c.run("BEGIN; INSERT INTO main.t VALUES (1); INSERT INTO two.t VALUES (2); COMMIT"), "");
   EXPECT_EQ(c.run("SELECT count(*) FROM (SELECT v FROM main.t UNION SELECT v FROM two.t)"), "2");
-  EXPECT_EQ(listing(), (std::set<std::string>{".lag", "one.db", "one.db-pos", "two.db", "two.db-pos"}));
+  EXPECT_EQ(listing(), (std::set<std::string>{".lag", "one.db", "two.db"}));
 }
 
 TEST_F(MountTest, ADroppedDatabaseCanBeMadeAgainWithAnotherPageSize) {

@@ -373,6 +373,8 @@ void Files::rename(Request req, std::string_view from, std::string_view to, unsi
 // --- READDIR
 // -----------------------------------------------------------------------------------------------------------
 
+// NAME-pos and NAME-lock are found by name and not listed: a program that copies NAME* (a backup script, SQLite's own
+// tests) would copy the position into a file that cannot be written.
 void Files::readdir(Request req, std::size_t size_limit, std::uint64_t cookie) {
   std::vector<DirEntry> names;
   auto add = [&names](std::string name, std::uint32_t mode) { names.push_back({std::move(name), 0, mode}); };
@@ -384,7 +386,6 @@ void Files::readdir(Request req, std::size_t size_limit, std::uint64_t cookie) {
     const std::string& name = database->name();
     if (!database->part(db::PartKind::kDatabase)) continue;
     add(name, S_IFREG);
-    add(name + "-pos", S_IFREG);
     if (database->part(db::PartKind::kJournal)) add(name + "-journal", S_IFREG);
     if (database->part(db::PartKind::kShm)) add(name + "-shm", S_IFREG);
     if (database->part(db::PartKind::kWal)) add(name + "-wal", S_IFREG);
