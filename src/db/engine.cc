@@ -173,6 +173,7 @@ Status Engine::install_restored(const std::string& name, const std::string& tmp_
   TRY_ASSIGN(sums_, caddis->make_dir("sums"));
   TRY_ASSIGN(dbs_, options_.data_dir->make_dir("dbs"));
   TRY_ASSIGN(std::shared_ptr<os::Dir> dir, dbs_->make_dir(name));
+  dbs_names_changed_.store(true, std::memory_order_release);
   std::shared_ptr<Database> db(new Database(*this, name, std::move(dir)));
   Recovery recovery(*db);
   TRY(recovery.install(*tmp, tmp_name, position));
@@ -199,6 +200,7 @@ Result<std::shared_ptr<Database>> Engine::adopt(const std::string& name, const s
   TRY(validate_name(name));
   if (find(name) != nullptr) return make_error(ErrorCode::kExists, "database {} exists", name);
   TRY_ASSIGN(std::shared_ptr<os::Dir> dir, dbs_->make_dir(name));
+  dbs_names_changed_.store(true, std::memory_order_release);
   TRY_ASSIGN(std::unique_ptr<os::Dir> ltx_dir, dir->make_dir("ltx"));
   TRY(scratch_->rename(scratch_name, *dir, "database"));
   TRY_ASSIGN(std::uint64_t size, file->size_bytes());
@@ -246,18 +248,21 @@ void Engine::set_writable(bool writable) { writable_.store(writable, std::memory
 void Engine::add_sink(CommitSink* sink) { sinks_.push_back(sink); }
 Status Engine::sync_dbs_dir() { return dbs_->sync(); }
 
-Status Engine::sync_names() {
-  bool any = false;
+Status Engine::sync_names(bool scratch_too) {
   for (const std::shared_ptr<Database>& db : databases()) {
     if (!db->names_changed_.exchange(false, std::memory_order_acq_rel)) continue;
-    any = true;
     if (Status done = db->dir_->sync(); !done) {
       db->names_changed_.store(true, std::memory_order_release);
       return done;
     }
   }
-  if (any) TRY(dbs_->sync());
-  return scratch_->sync();
+  if (dbs_names_changed_.exchange(false, std::memory_order_acq_rel)) {
+    if (Status done = dbs_->sync(); !done) {
+      dbs_names_changed_.store(true, std::memory_order_release);
+      return done;
+    }
+  }
+  return scratch_too ? scratch_->sync() : Status();
 }
 
 void Engine::set_needed_from(const std::string& name, Txid txid) {

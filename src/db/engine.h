@@ -94,7 +94,9 @@ class Engine {
   os::Dir& tmp() { return *tmp_; }          // caddis/tmp
 
   // fsync of the mount's directory: names that were created or removed since are durable afterwards. FUSE workers.
-  Status sync_names();
+  // `scratch_too`: false when the caller knows that no plain file came or went since (each fsync is a flush of the
+  // disk).
+  Status sync_names(bool scratch_too = true);
 
   bool writable() const { return writable_.load(std::memory_order_acquire); }
   void set_writable(bool writable);
@@ -157,6 +159,7 @@ class Engine {
   std::unique_ptr<os::Dir> lost_;
   std::unique_ptr<Log> log_;
   std::atomic<bool> writable_{false};
+  std::atomic<bool> dbs_names_changed_{false};  // a directory was made in dbs/ since it was synced
   std::vector<CommitSink*> sinks_;
   std::unique_ptr<State> state_;
 };

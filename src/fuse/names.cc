@@ -404,11 +404,9 @@ void Files::readdir(Request req, std::size_t size_limit, std::uint64_t cookie) {
 
 // Super-journals are names in the scratch directory, journals in the database's: both are part of a commit.
 void Files::fsyncdir(Request req) {
-  Status synced = engine_.sync_names();
-  if (synced && scratch_names_changed_.exchange(false)) {
-    synced = engine_.scratch().sync();
-    if (!synced) scratch_names_changed_.store(true);
-  }
+  bool scratch_too = scratch_names_changed_.exchange(false);
+  Status synced = engine_.sync_names(scratch_too);
+  if (!synced && scratch_too) scratch_names_changed_.store(true);
   req.error(synced ? 0 : to_errno(synced.error()));
 }
 
