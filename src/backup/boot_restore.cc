@@ -138,6 +138,13 @@ class BootRestore {
     for (const std::string& name : names) {
       CO_TRY_ASSIGN(std::vector<ObjectInfo> objects, co_await target.list(name, stop));
       if (objects.empty()) {
+        CO_TRY_ASSIGN(bool old, co_await target.has_litestream_03(name, stop));
+        if (old)
+          co_return Error(
+              ErrorCode::kUnsupported,
+              fmt::format("{} is a replica of Litestream 0.3, which caddis does not read: restore it with litestream, "
+                          "put the file into the volume as dbs/{}/database, then start again",
+                          name, name));
         log_warn("no backup of a database under this name, left alone", {{"target", target.url()}, {"name", name}});
         continue;
       }
@@ -279,8 +286,9 @@ BootDecision decide_boot(const std::vector<TargetAnswer>& answers, bool required
             "restoring although a backup target did not answer; it may hold newer data: " + failed};
   }
   if (!failed.empty())
-    return {BootDecision::Kind::kFail,
-            "the volume is empty and a backup target did not answer, so its data can't be told from none: " + failed};
+    return {
+        BootDecision::Kind::kFail,
+        "the volume is empty and a backup target gave no answer to rely on, so what it holds is not known: " + failed};
   if (required)
     return {BootDecision::Kind::kFail,
             "the volume is empty, restore is required, and no backup target holds a database"};

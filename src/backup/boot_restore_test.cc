@@ -198,6 +198,14 @@ TEST_F(BootRestoreTest, CutOffInstallIsPendingAndFinishedByTheNextBoot) {
   EXPECT_FALSE(is_restore_pending(*folder.dir).value());
 }
 
+TEST_F(BootRestoreTest, ReplicaOfLitestream03IsNoFreshStart) {
+  first.other_names = {"app.db"};
+  first.litestream_03_names = {"app.db"};
+  auto result = boot();
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().message(), HasSubstr("Litestream 0.3"));
+}
+
 TEST_F(BootRestoreTest, StopIsObeyedAtOnce) {
   first.silent = true;
   std::stop_source stop;

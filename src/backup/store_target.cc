@@ -59,6 +59,12 @@ Task<Result<std::vector<ObjectInfo>>> StoreTarget::list(std::string name, std::s
   co_return objects;
 }
 
+Task<Result<bool>> StoreTarget::has_litestream_03(std::string name, std::stop_token stop) {
+  CO_TRY_ASSIGN(std::vector<std::string> generations,
+                co_await store_->list_dirs(name + "/generations/", std::move(stop)));
+  co_return !generations.empty();
+}
+
 Task<Result<Bytes>> StoreTarget::read(std::string name, ObjectInfo object, std::uint64_t offset, std::uint64_t length,
                                       std::stop_token stop) {
   co_return co_await store_->get(key_of(name, object), offset, length, std::move(stop));

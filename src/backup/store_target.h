@@ -14,6 +14,7 @@ class StoreTarget final : public Target {
   const std::string& url() const override { return store_->describe(); }
   loop::Task<Result<std::vector<std::string>>> databases(std::stop_token stop) override;
   loop::Task<Result<std::vector<ObjectInfo>>> list(std::string name, std::stop_token stop) override;
+  loop::Task<Result<bool>> has_litestream_03(std::string name, std::stop_token stop) override;
   loop::Task<Result<Bytes>> read(std::string name, ObjectInfo object, std::uint64_t offset, std::uint64_t length,
                                  std::stop_token stop) override;
   loop::Task<Status> put(std::string name, ObjectInfo object, std::shared_ptr<const Bytes> data,

@@ -34,6 +34,8 @@ class Target {
   virtual loop::Task<Result<std::vector<std::string>>> databases(std::stop_token stop) = 0;
   // All LTX objects of a database, of all levels. One LIST where the store allows it. created_ms is the store's time.
   virtual loop::Task<Result<std::vector<ObjectInfo>>> list(std::string name, std::stop_token stop) = 0;
+  // True when a replica of Litestream 0.3 lies under the name, which list() does not show and nothing here reads.
+  virtual loop::Task<Result<bool>> has_litestream_03(std::string name, std::stop_token stop) = 0;
   // `length` bytes from `offset` (fewer at the end of the object). kNotFound when the object is gone.
   virtual loop::Task<Result<Bytes>> read(std::string name, ObjectInfo object, std::uint64_t offset,
                                          std::uint64_t length, std::stop_token stop) = 0;

@@ -30,8 +30,9 @@ class MemoryTarget final : public Target {
 
   std::map<Key, Stored> objects;
   std::set<std::string> other_names;  // prefixes without LTX objects
-  std::optional<Error> fail;          // answer to everything
-  bool silent = false;                // no answer at all until stopped
+  std::set<std::string> litestream_03_names;
+  std::optional<Error> fail;  // answer to everything
+  bool silent = false;        // no answer at all until stopped
   int requests = 0;
   int puts = 0;
   bool lose_answer_of_next_put = false;  // stored, but the caller hears of a failure
@@ -64,6 +65,10 @@ class MemoryTarget final : public Target {
       if (std::get<0>(key) == name) out.push_back(stored.info);
     }
     co_return out;
+  }
+  loop::Task<Result<bool>> has_litestream_03(std::string name, std::stop_token stop) override {
+    CO_TRY(co_await answer(stop));
+    co_return litestream_03_names.contains(name);
   }
   loop::Task<Result<Bytes>> read(std::string name, ObjectInfo object, std::uint64_t offset, std::uint64_t length,
                                  std::stop_token stop) override {
