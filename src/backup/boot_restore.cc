@@ -1,5 +1,7 @@
 #include "backup/boot_restore.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -82,6 +84,7 @@ class BootRestore {
     }
     auto install = [this, &restored] { return install_all(restored); };
     CO_TRY(co_await loop::offload(loop_, install));
+    co_await loop::offload(loop_, [] { malloc_trim(0); });  // the daemon lives long, the restore's buffers do not
     co_return restored;
   }
 

@@ -1,5 +1,7 @@
 #include "backup/replica.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "base/log.h"
@@ -12,6 +14,7 @@ using loop::Task;
 constexpr std::int64_t kSameTextMs = 30'000;  // the same error is logged this often at most
 constexpr std::int64_t kNoteMs = 30'000;      // the note on disk is this old at most
 constexpr std::int64_t kCoalesceMs = 50;      // commits of one burst go together
+constexpr std::uint64_t kTrimBytes = 1u << 20;
 constexpr std::int64_t kHurriedRetryMs = 200;
 constexpr std::uint64_t kFirstUploadLimitBytes = 16u << 20;
 
@@ -184,6 +187,7 @@ Task<void> Replica::upload_loop(std::stop_token stop) {
     if (status) {
       retry_ms = 0;
       if (c_.clock.wall_ms() - noted_at_ms_ >= kNoteMs) co_await write_note();
+      if (settled_at() >= durable_) co_await give_memory_back();
       continue;
     }
     report(comparing ? "backup: compare with the target" : "backup: upload", status.error());
@@ -256,6 +260,7 @@ Task<Status> Replica::send(LogPiece piece, int level, std::stop_token stop) {
   if (!sent && sent.error().code() == ErrorCode::kConflict)
     sent = co_await check_conflict(info, piece.position.checksum, stop);
   if (sent) add_object(info);
+  sent_since_trim_ += info.size_bytes;
   co_return sent;
 }
 
@@ -387,6 +392,13 @@ Task<Status> Replica::compare(std::stop_token stop) {
   if (snapshot_due(objects_, local->position.txid, c_.clock.wall_ms(), c_.options.retention.snapshot_interval_ms))
     snapshot_.set();
   co_return Status{};
+}
+
+// Batches are large and short-lived; without this the allocator keeps their memory for good.
+Task<void> Replica::give_memory_back() {
+  if (sent_since_trim_ < kTrimBytes) co_return;
+  sent_since_trim_ = 0;
+  co_await loop::offload(c_.loop, [] { malloc_trim(0); });
 }
 
 Task<void> Replica::write_note() {

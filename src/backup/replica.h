@@ -109,6 +109,7 @@ class Replica {
   loop::Task<Status> copy_object(ObjectInfo from, int level, std::stop_token stop);
   loop::Task<Status> remove_expired(std::vector<ObjectInfo> expired, std::stop_token stop);
   loop::Task<void> write_note();
+  loop::Task<void> give_memory_back();
   loop::Task<void> pause(std::int64_t ms, std::stop_token stop);
   loop::Task<void> back_off(std::int64_t ms, std::stop_token stop);
 
@@ -137,6 +138,7 @@ class Replica {
   loop::Event snapshot_;  // one is wanted
   loop::Event durable_moved_;
   std::stop_source background_;
+  std::uint64_t sent_since_trim_ = 0;  // bytes
   Position noted_;
   std::int64_t noted_at_ms_ = 0;
   std::string error_;

@@ -93,6 +93,7 @@ Task<Status> Replica::take_snapshot(std::stop_token stop) {
   CO_TRY(std::move(sent));
   info.size_bytes = stream.size_bytes();
   add_object(info);
+  sent_since_trim_ += info.size_bytes;
   log_info("backup snapshot uploaded", {{"target", c_.target.url()},
                                         {"db", name_},
                                         {"txid", to_hex(position.txid)},
@@ -107,6 +108,7 @@ Task<Status> Replica::take_snapshot(std::stop_token stop) {
     work_.set();
     c_.changed();
   }
+  co_await give_memory_back();
   std::vector<ObjectInfo> expired = expired_snapshots(objects_, c_.clock.wall_ms(), c_.options.retention);
   co_return co_await remove_expired(std::move(expired), stop);
 }
