@@ -1,6 +1,7 @@
-// The node port: LiteFS's routes and ours, on one or several listeners. Loop thread.
+// The node port: LiteFS's routes and ours, on one or several addresses. Loop thread.
 //   GET /info, /health, /metrics, /export?name=, /caddis/v1/status; POST /import?name=
-// Every answer but that of /metrics has Litefs-Id and, once known, Litefs-Cluster-Id.
+// Every answer but that of /metrics has Litefs-Id and, once known, Litefs-Cluster-Id. Errors are LiteFS's plain text,
+// under /caddis/ JSON.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,6 @@
 #include "base/metrics.h"
 #include "db/engine.h"
 #include "loop/loop.h"
-#include "loop/stream.h"
 
 namespace caddis::api {
 
@@ -23,14 +23,14 @@ struct NodePortHooks {
   std::function<NodeFacts()> facts;
   Metrics* metrics = nullptr;
   std::function<db::Engine*()> engine;  // null while there is no mount
-  std::string import_dir;               // of files that /import receives
+  std::string import_dir;               // for files that /import receives; made with the first
   // Copies a complete SQLite file into a database of the mount.
   std::function<loop::Task<Status>(std::string name, std::string path, std::stop_token stop)> import;
 };
 
 struct ListenAddress {
-  loop::SocketAddress address;
-  bool optional = false;  // an address family that this machine does not have is no error
+  std::string text;       // "127.0.0.1:20202", ":20202", "fly-local-6pn:20202"
+  bool optional = false;  // an address or name that this machine does not have is no error
 };
 
 class NodePort {
@@ -40,13 +40,13 @@ class NodePort {
                                                 NodePortHooks hooks);
   ~NodePort();
   void serve();
-  // Stops listening and cuts connections. May be repeated.
+  // Stops listening and cuts connections; requests under way end by themselves. May be repeated.
   void close();
-  std::uint16_t port() const;
+  std::uint16_t port() const;  // of the first address, also after close()
 
  private:
   struct Impl;
-  explicit NodePort(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  explicit NodePort(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };
 

@@ -84,14 +84,9 @@ void Daemon::clean_stale_mount() {
 }
 
 void Daemon::bind_port() {
-  Result<ListenPlan> plan = plan_listen(listen_rules(settings_.config, settings_.resolution.on_fly));
-  if (!plan) {
-    return finish_step(step_, std::unexpected(std::move(plan).error()), kExitFailure,
-                       "cannot init http server: cannot open http server");
-  }
-  Result<std::vector<api::ListenAddress>> addresses = resolve_listen(loop_, *plan);
   Status bound = [&]() -> Status {
-    TRY(addresses);
+    TRY_ASSIGN(std::vector<api::ListenAddress> addresses,
+               plan_listen(listen_rules(settings_.config, settings_.resolution.on_fly)));
     api::NodePortHooks hooks{
         .node_id = format_node_id(node_id_),
         .facts = [this] { return facts(); },
@@ -101,7 +96,7 @@ void Daemon::bind_port() {
         .import = [this](std::string name, std::string path, std::stop_token stop) {
           return importer_->import(std::move(name), std::move(path), std::move(stop));
         }};
-    TRY_ASSIGN(port_, api::NodePort::bind(loop_, *addresses, std::move(hooks)));
+    TRY_ASSIGN(port_, api::NodePort::bind(loop_, addresses, std::move(hooks)));
     return {};
   }();
   finish_step(step_, std::move(bound), kExitFailure, "cannot init http server: cannot open http server");

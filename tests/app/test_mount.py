@@ -267,7 +267,7 @@ def test_import_is_refused_where_the_node_is_not_primary(t):
     node = Node(t, candidate=False).start("sleep", "60")
     open(t.path("x.db"), "wb").close()
     done = caddis("import", "-url", node.url, "-name", "a.db", t.path("x.db"))
-    assert (done.returncode, done.stderr) == (1, "ERROR: invalid response: code=503\n"), done
+    assert (done.returncode, done.stderr) == (1, "ERROR: invalid response: code=503: lease expired\n"), done
     node.stop()
 
 
