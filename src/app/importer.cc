@@ -11,6 +11,7 @@
 #include "app/settings.h"
 #include "os/spawn.h"
 #include "sqlcheck/import.h"
+#include "sqlcheck/integrity.h"
 
 namespace caddis::app {
 namespace {
@@ -68,7 +69,10 @@ loop::Task<Status> Importer::import(std::string name, std::string source_path, s
 
 int run_import_helper(const std::vector<std::string>& args) {
   if (args.size() != 3) return 2;
-  Status imported = sqlcheck::import_into(args[0], args[1], {});
+  Status imported = sqlcheck::check_integrity(args[1], sqlcheck::IntegrityCheck::kQuick);
+  if (imported) imported = sqlcheck::import_into(args[0], args[1], {});
+  // SQLite leaves them beside a source in WAL mode that it opened for reading.
+  for (const char* suffix : {"-wal", "-shm"}) ::unlink((args[1] + suffix).c_str());
   std::string text = imported ? "ok\n"
                               : fmt::format("{} {}\n", static_cast<int>(imported.error().code()),
                                             imported.error().message());

@@ -259,7 +259,8 @@ def test_export_and_import_give_the_same_rows(t):
     done = caddis("export", "-url", node.url, "-name", "no.db", out)
     assert (done.returncode, done.stderr) == (1, "ERROR: database not found\n"), done
     assert open(out, "rb").read() == before
-    assert os.listdir(os.path.join(node.data, "caddis/tmp")) == []
+    left = os.listdir(os.path.join(node.data, "caddis/tmp"))
+    assert left == [], left
     node.stop()
 
 
