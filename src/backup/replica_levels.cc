@@ -121,13 +121,14 @@ Task<void> Replica::maintain_loop(std::stop_token stop) {
     std::int64_t wait_ms = c_.options.retention_check_ms;
     for (const auto& [level, at] : due) wait_ms = std::min(wait_ms, std::max<std::int64_t>(at - now, 1));
     if (!co_await loop::sleep(c_.loop, wait_ms, stop)) co_return;
-    if (state_ != ReplicaState::kFollow) continue;
     now = c_.clock.wall_ms();
     for (const Level& l : c_.options.levels) {
-      if (now < due[l.level] && due[l.level] - now <= l.interval_ms) continue;  // the second: the clock was set back
+      bool clock_set_back = due[l.level] - now > l.interval_ms;
+      if (now < due[l.level] && !clock_set_back) continue;
       due[l.level] = next_boundary_ms(now, l.interval_ms);
       if (Status done = co_await compact(l.level, stop); !done) report("backup: compaction", done.error());
     }
+    if (state_ != ReplicaState::kFollow) continue;
     std::vector<ObjectInfo> expired = expired_level0(objects_, now, c_.options.retention);
     if (Status done = co_await remove_expired(std::move(expired), stop); !done)
       report("backup: retention", done.error());
@@ -144,6 +145,7 @@ Task<Status> Replica::remove_expired(std::vector<ObjectInfo> expired, std::stop_
 }
 
 Task<Status> Replica::compact(int level, std::stop_token stop) {
+  if (state_ != ReplicaState::kFollow) co_return Status{};
   std::vector<std::vector<ObjectInfo>> runs = plan_compaction(objects_, level);
   for (std::vector<ObjectInfo>& run : runs) {
     if (state_ != ReplicaState::kFollow) co_return Status{};

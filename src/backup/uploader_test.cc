@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ctime>
+
 #include "backup/restore.h"
 #include "backup/test_folder.h"
 #include "backup/test_target.h"
@@ -333,6 +335,19 @@ TEST_F(UploaderTest, Level1IsMadeFromTheObjectsWhenTheLogIsGone) {
   target->objects.erase({"app.db", 9, Txid(1), Txid(1)});
   std::erase_if(target->objects, [](const auto& o) { return std::get<1>(o.first) == 0; });
   expect_restorable();
+}
+
+TEST_F(UploaderTest, StoppedTargetCostsNothing) {
+  options.levels = {{1, 20}};
+  target->insert("app.db", 0, Txid(1), Txid(9), Bytes(10));
+  target->fail = Error(ErrorCode::kUnavailable, "503");
+  options.first_retry_ms = 5'000;
+  start();
+  commit({}, 10);
+  ASSERT_TRUE(run_until([&] { return status().error != ""; }));
+  std::clock_t before = std::clock();
+  run_for(300);
+  EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 20);  // the loop sleeps
 }
 
 TEST_F(UploaderTest, MetricsSayPositionAndLag) {
