@@ -13,7 +13,6 @@ namespace {
 constexpr std::size_t kMaxDocument = 16u << 20;  // a list page of 1000 keys has some 400 KiB
 constexpr std::size_t kMaxErrorDocument = 64u << 10;
 constexpr std::size_t kHashOnLoop = 64u << 10;  // larger bodies are hashed on the pool
-constexpr std::int64_t kFirstWaitMs = 200;
 constexpr std::int64_t kLastWaitMs = 5'000;
 constexpr std::int64_t kMaxRetryAfterMs = 10'000;
 constexpr char kUnsigned[] = "UNSIGNED-PAYLOAD";
@@ -51,6 +50,7 @@ S3Client::S3Client(loop::Loop& loop, S3Target target, Credentials credentials, c
       credentials_(std::move(credentials)),
       max_attempts_(std::max(1, options.max_attempts)),
       timeout_ms_(options.request_timeout_ms),
+      retry_wait_ms_(std::max<std::int64_t>(1, options.retry_wait_ms)),
       count_(options.metrics),
       http_(loop,
             http::ClientOptions{.tls = {.ssl_cert_file = options.ssl_cert_file, .ssl_cert_dir = options.ssl_cert_dir},
@@ -154,7 +154,7 @@ Task<S3Client::Outcome> S3Client::attempt(const Prepared& p, bool whole, std::st
 
 Task<void> S3Client::back_off(int attempt, std::int64_t at_least_ms, std::stop_token stop) {
   static thread_local std::minstd_rand random{std::random_device{}()};
-  std::int64_t longest = std::min(kFirstWaitMs << std::min(attempt - 1, 10), kLastWaitMs);
+  std::int64_t longest = std::min(retry_wait_ms_ << std::min(attempt - 1, 10), kLastWaitMs);
   std::int64_t wait = std::uniform_int_distribution<std::int64_t>(longest / 2, longest)(random);
   (void)co_await loop::sleep(loop_, std::max(wait, at_least_ms), stop);
 }

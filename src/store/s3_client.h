@@ -81,6 +81,7 @@ class S3Client {
   Credentials credentials_;
   int max_attempts_;
   std::int64_t timeout_ms_;
+  std::int64_t retry_wait_ms_;
   RequestCount count_;
   http::Client http_;
   SystemClock clock_;

@@ -74,6 +74,7 @@ class S3StoreTest : public testing::Test {
     o.session_token = kToken;
     o.metrics = &metrics_;
     o.request_timeout_ms = 5'000;
+    o.retry_wait_ms = 10;
     return o;
   }
   std::unique_ptr<Store> open(std::string_view more) {
@@ -176,9 +177,13 @@ TEST_F(S3StoreTest, WhatDoesNotPassIsNotRetried) {
 }
 
 TEST_F(S3StoreTest, AStopDuringBackOffGivesTheFailureBeforeIt) {
+  TargetOptions o = options("");
+  o.retry_wait_ms = 60'000;  // nobody waits that long: the stop ends it
+  store_ = std::move(*open_store(loop_, o));
   std::stop_source source;
+  loop::Timer timer;
   answer_ = [&](const Seen&) {
-    source.request_stop();
+    timer = loop::Timer::after(loop_, 100, [&] { source.request_stop(); });
     return Reply{.status = 503, .body = error_document("SlowDown")};
   };
   Result<Bytes> r = run(store_->get("k", 0, 0, source.get_token()));

@@ -121,6 +121,7 @@ struct TargetOptions {
   std::string ssl_cert_file;                 // PEM roots; SSL_CERT_FILE
   std::string ssl_cert_dir;                  // SSL_CERT_DIR; neither: the system's roots
   std::int64_t request_timeout_ms = 30'000;  // without progress
+  std::int64_t retry_wait_ms = 200;          // before the second attempt, then doubled up to 5 s, with jitter
   int max_attempts = 4;                      // of one request
   Metrics* metrics = nullptr;                // caddis_backup_requests_total{op,code}; outlives the store
 };
