@@ -9,6 +9,7 @@ namespace {
 
 using loop::Task;
 
+constexpr std::size_t kMaxDatabaseSeries = 100;  // as api/node_metrics.h
 constexpr std::size_t kSlotsPerTarget = 4;
 constexpr std::size_t kSnapshotsPerTarget = 2;
 
@@ -25,24 +26,55 @@ struct Uploader::Gauges {
   Mutex mutex;
   std::map<std::pair<std::string, std::string>, Value> values GUARDED_BY(mutex);
 
+  struct Numbers {
+    double txid = 0, restorable_txid = 0, restorable_ms = 0, lag_ms = 0, stopped = 0;
+  };
+  Numbers numbers_of(const Value& v) const {
+    Numbers n;
+    n.txid = static_cast<double>(v.status.uploaded.value());
+    // Only while nothing is missing in between does a restore of the latest give this transaction.
+    if (v.status.state == ReplicaState::kFollow) {
+      n.restorable_txid = n.txid;
+      n.restorable_ms = static_cast<double>(v.status.uploaded_wall_ms);
+    }
+    if (v.pending_since_ms != 0)
+      n.lag_ms = static_cast<double>(std::max<std::int64_t>(0, clock.wall_ms() - v.pending_since_ms));
+    n.stopped = v.status.state == ReplicaState::kHalted ? 1 : 0;
+    return n;
+  }
+  static void set(Metrics& m, const std::string& db, const std::string& target, const Numbers& n) {
+    MetricLabels labels{{"db", db}, {"target", target}};
+    m.gauge("caddis_backup_txid", "Last transaction uploaded.", labels).set(n.txid);
+    m.gauge("caddis_backup_lag_seconds", "Age of the oldest transaction that is not uploaded.", labels)
+        .set(n.lag_ms / 1000);
+    m.gauge("caddis_backup_restorable_txid", "Transaction that a restore gives now.", labels).set(n.restorable_txid);
+    m.gauge("caddis_backup_restorable_timestamp_seconds", "Time of the transaction that a restore gives now.", labels)
+        .set(n.restorable_ms / 1000);
+    m.gauge("caddis_backup_stopped", "1 when nothing is uploaded because the target holds another history.", labels)
+        .set(n.stopped);
+  }
+  // With many databases one series for each target: TXIDs and stopped ones added up, the worst lag, the oldest time.
   void render(Metrics& m) EXCLUDES(mutex) {
     MutexLock lock(mutex);
-    for (const auto& [key, value] : values) {
-      MetricLabels labels{{"db", value.status.db}, {"target", value.status.target}};
-      std::int64_t lag_ms =
-          value.pending_since_ms == 0 ? 0 : std::max<std::int64_t>(0, clock.wall_ms() - value.pending_since_ms);
-      auto txid = static_cast<double>(value.status.uploaded.value());
-      bool whole =
-          value.status.state == ReplicaState::kFollow;  // only then does a restore of the latest give this TXID
-      m.gauge("caddis_backup_txid", "Last transaction uploaded.", labels).set(txid);
-      m.gauge("caddis_backup_lag_seconds", "Age of the oldest transaction that is not uploaded.", labels)
-          .set(static_cast<double>(lag_ms) / 1000);
-      m.gauge("caddis_backup_restorable_txid", "Transaction that a restore gives now.", labels).set(whole ? txid : 0);
-      m.gauge("caddis_backup_restorable_timestamp_seconds", "Time of the transaction that a restore gives now.", labels)
-          .set(whole ? static_cast<double>(value.status.uploaded_wall_ms) / 1000 : 0);
-      m.gauge("caddis_backup_stopped", "1 when nothing is uploaded because the target holds another history.", labels)
-          .set(value.status.state == ReplicaState::kHalted ? 1 : 0);
+    std::set<std::string> names;
+    for (const auto& [key, value] : values) names.insert(value.status.db);
+    if (names.size() <= kMaxDatabaseSeries) {
+      for (const auto& [key, value] : values) set(m, value.status.db, value.status.target, numbers_of(value));
+      return;
     }
+    for (const std::string& name : names) m.remove("db", name);
+    std::map<std::string, Numbers> sums;
+    for (const auto& [key, value] : values) {
+      auto [it, first] = sums.try_emplace(value.status.target);
+      Numbers& sum = it->second;
+      Numbers n = numbers_of(value);
+      sum.txid += n.txid;
+      sum.restorable_txid += n.restorable_txid;
+      sum.restorable_ms = first ? n.restorable_ms : std::min(sum.restorable_ms, n.restorable_ms);
+      sum.lag_ms = std::max(sum.lag_ms, n.lag_ms);
+      sum.stopped += n.stopped;
+    }
+    for (const auto& [target, sum] : sums) set(m, "_sum", target, sum);
   }
 };
 

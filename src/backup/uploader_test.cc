@@ -360,6 +360,19 @@ TEST_F(UploaderTest, MetricsSayPositionAndLag) {
   EXPECT_THAT(text, HasSubstr("caddis_backup_restorable_txid{db=\"app.db\",target=\"memory://test\"} 1"));
 }
 
+TEST_F(UploaderTest, MoreThanAHundredDatabasesAreOneSeries) {
+  history.commit({}, 2);
+  for (int i = 0; i < 101; ++i) databases.set("db" + std::to_string(i), history);
+  start();
+  ASSERT_TRUE(run_until([&] {
+    auto all = uploader->status();
+    return std::all_of(all.begin(), all.end(), [](const ReplicaStatus& s) { return s.uploaded == Txid(1); });
+  }));
+  std::string text = metrics.render();
+  EXPECT_THAT(text, HasSubstr("caddis_backup_txid{db=\"_sum\",target=\"memory://test\"} 101"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("db=\"db1\"")));
+}
+
 TEST_F(UploaderTest, TheLogIsToldWhatIsStillNeeded) {
   start();
   commit({}, 10);
