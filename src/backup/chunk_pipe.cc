@@ -14,6 +14,11 @@ void ChunkPipe::fail(Error error) {
   changed_.notify_one();
 }
 
+bool ChunkPipe::failed() const {
+  MutexLock lock(mutex_);
+  return error_.has_value();
+}
+
 Result<Bytes> ChunkPipe::take() {
   Bytes piece;
   std::size_t taken = 0;

@@ -21,12 +21,13 @@ class ChunkPipe {
   void put(std::size_t index, Bytes piece) EXCLUDES(mutex_);
   // Ends the pipe: the reader gets this error at once. The first one stays.
   void fail(Error error) EXCLUDES(mutex_);
+  bool failed() const EXCLUDES(mutex_);
   // The next piece. Reader's thread.
   Result<Bytes> take() EXCLUDES(mutex_);
 
  private:
   std::function<void(std::size_t)> taken_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar changed_;
   std::map<std::size_t, Bytes> pieces_ GUARDED_BY(mutex_);
   std::size_t next_ GUARDED_BY(mutex_) = 0;

@@ -167,10 +167,9 @@ Result<RestoreResult> write_all(Fetcher& fetcher, os::Dir& dir, const std::strin
     auto decoder = ltx::make_decoder(ltx::Version::kV3, [&reader](ByteSpan out) { return reader.read(out); });
     if (Status applied = writer.apply(*decoder); !applied) {
       Error error = std::move(applied).error();
-      // What the fetcher says names the object already.
-      if (error.code() == ErrorCode::kCorrupt)
-        return std::unexpected(std::move(error).context(to_text(plan.objects[i])));
-      return std::unexpected(std::move(error));
+      // What comes through the pipe names the object already.
+      if (fetcher.pipe().failed()) return std::unexpected(std::move(error));
+      return std::unexpected(std::move(error).context(to_text(plan.objects[i])));
     }
   }
   TRY(writer.finish());

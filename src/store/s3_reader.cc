@@ -36,10 +36,13 @@ Task<Result<void>> S3Reader::request(std::uint64_t length, std::stop_token stop)
   std::string etag(body->headers().get("ETag"));
   if (!etag_.empty() && etag != etag_)
     co_return Error(ErrorCode::kConflict, what_ + ": the object was replaced while it was being read");
-  if (body->status() == 206 && range_begin(body->headers().get("Content-Range")) != at_)
-    co_return Error(ErrorCode::kCorrupt, fmt::format("{}: asked for the bytes from {}, the answer has \"{}\"", what_,
-                                                     at_, body->headers().get("Content-Range")));
-  if (body->status() != 206 && at_ > 0)
+  // Some servers (rclone) answer a range with 200 and a Content-Range.
+  std::string_view range = body->headers().get("Content-Range");
+  bool partial = body->status() == 206 || !range.empty();
+  if (partial && range_begin(range) != at_)
+    co_return Error(ErrorCode::kCorrupt,
+                    fmt::format("{}: asked for the bytes from {}, the answer has \"{}\"", what_, at_, range));
+  if (!partial && at_ > 0)
     co_return Error(ErrorCode::kCorrupt, what_ + ": the server ignores ranges: it can't hold backups");
   std::optional<std::uint64_t> size = body->content_length();
   if (!size) co_return Error(ErrorCode::kCorrupt, what_ + ": the answer does not say its length");
