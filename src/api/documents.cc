@@ -41,13 +41,13 @@ std::string render(const Json& doc, const std::string& database, bool& found) {
   const Json& node = doc.at("node");
   const Json& lease = doc.at("lease");
   std::string primary = lease.at("primaryHostname").get<std::string>();
-  std::string out = fmt::format(
-      "caddis {}  {}  health: {}\nrole: {} ({} lease{})  primary: {}\nmount: {} ({})  data: {}\n",
-      node.at("version").get<std::string>(), node.at("bootState").get<std::string>(),
-      node.at("health").get<std::string>(), lease.at("primary").get<bool>() ? "primary" : "replica",
-      lease.at("type").get<std::string>(), lease.at("candidate").get<bool>() ? ", candidate" : "",
-      primary.empty() ? "unknown" : primary, node.at("mountDir").get<std::string>(),
-      node.at("mountMode").get<std::string>(), node.at("dataDir").get<std::string>());
+  std::string out =
+      fmt::format("caddis {}  {}  health: {}\nrole: {} ({} lease{})  primary: {}\nmount: {} ({})  data: {}\n",
+                  node.at("version").get<std::string>(), node.at("bootState").get<std::string>(),
+                  node.at("health").get<std::string>(), lease.at("primary").get<bool>() ? "primary" : "replica",
+                  lease.at("type").get<std::string>(), lease.at("candidate").get<bool>() ? ", candidate" : "",
+                  primary.empty() ? "unknown" : primary, node.at("mountDir").get<std::string>(),
+                  node.at("mountMode").get<std::string>(), node.at("dataDir").get<std::string>());
   out += fmt::format("{:<24} {:>16} {:>16} {:>10} {:>10}\n", "DATABASE", "TXID", "CHECKSUM", "PAGES", "SIZE");
   for (const Json& db : doc.at("databases")) {
     std::string name = db.at("name").get<std::string>();
@@ -91,16 +91,20 @@ std::string status_json(const NodeFacts& facts) {
   Json backup = Json::array();
   for (const BackupFacts& target : facts.backup) backup.push_back(backup_json(target));
   Json doc;
-  doc["node"] = {{"id", facts.node_id},           {"clusterID", facts.cluster_id}, {"version", facts.version},
-                 {"commit", facts.commit},        {"bootState", facts.boot_state}, {"health", health_text(facts)},
-                 {"ready", facts.not_ready.empty()}, {"uptimeMs", facts.uptime_ms}, {"mountDir", facts.mount_dir},
-                 {"mountMode", facts.mount_mode}, {"dataDir", facts.data_dir}};
-  doc["lease"] = {{"type", facts.lease_type},
-                  {"primary", facts.primary},
-                  {"candidate", facts.candidate},
-                  {"primaryHostname", facts.primary_hostname},
-                  {"primaryUrl", facts.primary_url},
-                  {"epoch", facts.epoch}};
+  doc["node"] = {{"id", facts.node_id},
+                 {"clusterID", facts.cluster_id},
+                 {"version", facts.version},
+                 {"commit", facts.commit},
+                 {"bootState", facts.boot_state},
+                 {"health", health_text(facts)},
+                 {"ready", facts.not_ready.empty()},
+                 {"uptimeMs", facts.uptime_ms},
+                 {"mountDir", facts.mount_dir},
+                 {"mountMode", facts.mount_mode},
+                 {"dataDir", facts.data_dir}};
+  doc["lease"] = {{"type", facts.lease_type},        {"primary", facts.primary},
+                  {"candidate", facts.candidate},    {"primaryHostname", facts.primary_hostname},
+                  {"primaryUrl", facts.primary_url}, {"epoch", facts.epoch}};
   doc["databases"] = std::move(databases);
   doc["backup"] = std::move(backup);
   return dump(doc);

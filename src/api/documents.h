@@ -16,16 +16,16 @@ struct DatabaseFacts {
   std::uint32_t page_size_bytes = 0;
   std::uint32_t page_count = 0;
   std::int64_t last_commit_wall_ms = 0;  // 0: none since the log begins
-  std::uint64_t ltx_count = 0;  // files in the log
+  std::uint64_t ltx_count = 0;           // files in the log
   std::uint64_t ltx_bytes = 0;
 };
 
-struct BackupFacts {  // one target and database
+struct BackupFacts {   // one target and database
   std::string target;  // URL without credentials
   std::string database;
-  Txid txid;                        // last transaction that is there
-  std::int64_t lag_ms = 0;          // age of the oldest commit that is not; 0: nothing is missing
-  std::string last_error;           // empty: none since the last success
+  Txid txid;                // last transaction that is there
+  std::int64_t lag_ms = 0;  // age of the oldest commit that is not; 0: nothing is missing
+  std::string last_error;   // empty: none since the last success
 };
 
 struct NodeFacts {
@@ -42,8 +42,8 @@ struct NodeFacts {
   std::string primary_hostname;
   std::string primary_url;
   std::uint64_t epoch = 0;
-  std::string boot_state;      // of app/boot_machine.h
-  std::string not_ready;       // why /health is 503; empty: ready
+  std::string boot_state;  // of app/boot_machine.h
+  std::string not_ready;   // why /health is 503; empty: ready
   std::int64_t uptime_ms = 0;
   std::vector<DatabaseFacts> databases;
   std::vector<BackupFacts> backup;

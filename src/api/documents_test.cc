@@ -25,10 +25,11 @@ NodeFacts primary_facts() {
 }
 
 TEST(InfoDocument, HasLiteFsKeysInItsOrderAndLayoutAndCaddisAfterThem) {
-  EXPECT_EQ(info_json(primary_facts()),
-            "{\n  \"clusterID\": \"LFSC6C84B0A71B4F3D29\",\n  \"isPrimary\": true,\n  \"candidate\": true,\n"
-            "  \"path\": \"/var/lib/litefs\",\n  \"primary\": {\n    \"hostname\": \"node-p\"\n  },\n"
-            "  \"caddis\": {\n    \"version\": \"v1.2.3\",\n    \"mode\": \"reference\",\n    \"health\": \"ok\"\n  }\n}\n");
+  EXPECT_EQ(
+      info_json(primary_facts()),
+      "{\n  \"clusterID\": \"LFSC6C84B0A71B4F3D29\",\n  \"isPrimary\": true,\n  \"candidate\": true,\n"
+      "  \"path\": \"/var/lib/litefs\",\n  \"primary\": {\n    \"hostname\": \"node-p\"\n  },\n"
+      "  \"caddis\": {\n    \"version\": \"v1.2.3\",\n    \"mode\": \"reference\",\n    \"health\": \"ok\"\n  }\n}\n");
 }
 
 TEST(InfoDocument, LeavesAnUnknownClusterIdOut) {

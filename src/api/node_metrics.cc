@@ -56,8 +56,10 @@ void NodeMetrics::update(const NodeFacts& facts) {
     set_database_gauges(metrics_, db);
     names.insert(db.name);
   };
-  if (facts.databases.size() > kMaxDatabaseSeries) show(sum_of(facts.databases));
-  else std::for_each(facts.databases.begin(), facts.databases.end(), show);
+  if (facts.databases.size() > kMaxDatabaseSeries)
+    show(sum_of(facts.databases));
+  else
+    std::for_each(facts.databases.begin(), facts.databases.end(), show);
   for (const std::string& name : shown_) {
     if (!names.contains(name)) metrics_.remove("db", name);
   }

@@ -1,5 +1,5 @@
-// The gauges of /metrics that are read on demand: litefs_* with LiteFS's meaning, caddis_* of our own. Counters belong to
-// the modules that count.
+// The gauges of /metrics that are read on demand: litefs_* with LiteFS's meaning, caddis_* of our own. Counters belong
+// to the modules that count.
 #pragma once
 
 #include <set>

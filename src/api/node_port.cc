@@ -58,8 +58,8 @@ struct Route {
   std::string_view path;
   std::string_view method;
 };
-constexpr Route kRoutes[] = {{"/info", "GET"},    {"/health", "GET"},  {"/metrics", "GET"},
-                             {"/export", "GET"},  {"/import", "POST"}, {"/caddis/v1/status", "GET"}};
+constexpr Route kRoutes[] = {{"/info", "GET"},   {"/health", "GET"},  {"/metrics", "GET"},
+                             {"/export", "GET"}, {"/import", "POST"}, {"/caddis/v1/status", "GET"}};
 
 // 200 when there is such a route, else 404 or 405. HEAD is a GET whose body is not sent.
 int find_route(std::string_view path, std::string_view method) {
@@ -75,15 +75,15 @@ Result<std::unique_ptr<NodePort>> NodePort::bind(loop::Loop& loop, const std::ve
                                                  NodePortHooks hooks) {
   auto impl = std::make_shared<Impl>(loop, std::move(hooks));
   // The handler keeps what it uses: it may end after the port has been closed (which ends the circle).
-  http::Handler handler = [impl](http::Request& request, http::ResponseWriter& w) {
-    return impl->route(request, w);
-  };
+  http::Handler handler = [impl](http::Request& request, http::ResponseWriter& w) { return impl->route(request, w); };
   for (const ListenAddress& address : addresses) {
     Status bound;
     if (!impl->server) {
       auto server = http::Server::listen(loop, address.text, handler);
-      if (server) impl->server = std::move(*server);
-      else bound = std::unexpected(std::move(server).error());
+      if (server)
+        impl->server = std::move(*server);
+      else
+        bound = std::unexpected(std::move(server).error());
     } else if (auto port = impl->server->also_listen(address.text); !port) {
       bound = std::unexpected(std::move(port).error());
     }

@@ -8,11 +8,29 @@ constexpr int kExitFatal = 99;
 }  // namespace
 
 std::string_view to_text(BootState state) {
-  static constexpr std::string_view kNames[] = {
-      "new",     "locking",    "cleaning", "binding",          "inspecting",     "restoring", "opening",  "mounting",
-      "joining", "executing",  "running",  "idle",             "held",           "cancelling", "stopping",
-      "fatal_unmounting",      "fatal_stopping",               "draining",       "flushing",  "releasing",
-      "unmounting",            "closing",  "done"};
+  static constexpr std::string_view kNames[] = {"new",
+                                                "locking",
+                                                "cleaning",
+                                                "binding",
+                                                "inspecting",
+                                                "restoring",
+                                                "opening",
+                                                "mounting",
+                                                "joining",
+                                                "executing",
+                                                "running",
+                                                "idle",
+                                                "held",
+                                                "cancelling",
+                                                "stopping",
+                                                "fatal_unmounting",
+                                                "fatal_stopping",
+                                                "draining",
+                                                "flushing",
+                                                "releasing",
+                                                "unmounting",
+                                                "closing",
+                                                "done"};
   return kNames[static_cast<std::size_t>(state)];
 }
 

@@ -14,8 +14,8 @@
 //   executing     run_list            AppStarted: running
 // What comes in:
 //   state         Failed(c)   StopRequested(n)           ListEnded                             StopTimedOut  Fatal
-//   boot steps    fail(c)     cancel_step, `cancelling`  –                                     –             99, `cancelling`
-//   cancelling    unwind      –                          –                                     unwind        99
+//   boot steps    fail(c)     cancel_step, `cancelling`  –                                     –             99,
+//   `cancelling` cancelling    unwind      –                          –                                     unwind 99
 //   executing     –           `stopping`                 entry: fail(code), no app: up, `idle` –             fatal
 //   running       –           `stopping`                 unwind with its code                  –             fatal
 //   stopping      –           –                          unwind with its code                  –             fatal
@@ -26,7 +26,8 @@
 //   draining (last transaction captured and durable), flushing (backup), releasing (lease, role metadata), unmounting,
 //   closing, done. StopRequested meanwhile: hurry (waits are cut to their minimum).
 //   Exit code: the app's. A failed drain makes it 99; any other failed step makes 0 the step's code.
-// fatal (a transaction could not be captured): `fatal_unmounting`: the mount goes first, then `fatal_stopping`: stop_list
+// fatal (a transaction could not be captured): `fatal_unmounting`: the mount goes first, then `fatal_stopping`:
+// stop_list
 //   and its end; then the rest of unwinding; code 99.
 #pragma once
 
@@ -92,10 +93,14 @@ struct BootAction {
   bool operator==(const BootAction&) const = default;
 };
 
-struct Succeeded {};             // the step that is under way
-struct VolumeEmpty {};           // inspecting: nothing there, and there is something to restore from
-struct Failed { int exit_code; };  // the step that is under way; its error has been reported
-struct StopRequested { int signo; };
+struct Succeeded {};    // the step that is under way
+struct VolumeEmpty {};  // inspecting: nothing there, and there is something to restore from
+struct Failed {
+  int exit_code;
+};  // the step that is under way; its error has been reported
+struct StopRequested {
+  int signo;
+};
 struct AppStarted {};
 struct ListEnded {
   enum class Why { kApp, kEntryFailed, kStopped, kNoApp } why;

@@ -259,11 +259,17 @@ TEST(BootMachine, ASignalWhileStoppingHurries) {
 
 // No event, wherever it comes, crashes the machine, and the way out is always finite.
 TEST(BootMachine, EveryEventInEveryStateHasADefinedEnd) {
-  const BootEvent events[] = {Succeeded{},  VolumeEmpty{},  Failed{5},
-                              StopRequested{SIGTERM},       AppStarted{},
-                              ListEnded{Why::kApp, 9},      ListEnded{Why::kEntryFailed, 3},
-                              ListEnded{Why::kStopped, 143}, ListEnded{Why::kNoApp, 0},
-                              StopTimedOut{},               Fatal{}};
+  const BootEvent events[] = {Succeeded{},
+                              VolumeEmpty{},
+                              Failed{5},
+                              StopRequested{SIGTERM},
+                              AppStarted{},
+                              ListEnded{Why::kApp, 9},
+                              ListEnded{Why::kEntryFailed, 3},
+                              ListEnded{Why::kStopped, 143},
+                              ListEnded{Why::kNoApp, 0},
+                              StopTimedOut{},
+                              Fatal{}};
   for (bool exit_on_error : {true, false}) {
     for (S state : all_but_the_ends()) {
       for (const BootEvent& first : events) {

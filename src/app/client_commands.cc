@@ -107,7 +107,8 @@ Status export_database(const ExportCommand& command) {
 
 loop::Task<Status> upload(loop::Loop& loop, std::string url, int fd, std::uint64_t size) {
   http::Client client(loop);
-  http::ClientRequest request{.method = "POST", .url = std::move(url), .timeout_ms = 0, .idle_timeout_ms = 10 * kIdleMs};
+  http::ClientRequest request{
+      .method = "POST", .url = std::move(url), .timeout_ms = 0, .idle_timeout_ms = 10 * kIdleMs};
   request.source_size = size;
   request.source = [&loop, fd](std::uint64_t offset, ByteSpan out) -> loop::Task<Result<std::size_t>> {
     auto read = [fd, offset, out]() -> Result<std::size_t> {
@@ -222,10 +223,11 @@ int run_on_node(const RunCommand& command) {
     return report(Error(ErrorCode::kInvalid, "cannot specify both -promote & -with-halt-lock-on"));
   }
   if (!command.with_halt_lock_on.empty() || command.on_primary) {
-    return report(Error(ErrorCode::kUnsupported,
-                        fmt::format("{} comes with the cluster version; this one has a single writer: run the command on "
-                                    "the primary",
-                                    command.on_primary ? "-on-primary" : "-with-halt-lock-on")));
+    return report(
+        Error(ErrorCode::kUnsupported,
+              fmt::format("{} comes with the cluster version; this one has a single writer: run the command on "
+                          "the primary",
+                          command.on_primary ? "-on-primary" : "-with-halt-lock-on")));
   }
   Result<std::string> text = get_now(command.url, "/info");
   if (!text) return report(text.error());
@@ -236,8 +238,9 @@ int run_on_node(const RunCommand& command) {
     return 0;
   }
   if (command.promote && !info->primary) {
-    return report(Error(ErrorCode::kUnsupported,
-                        "-promote comes with the cluster version: this node is not the primary, and the lease is static"));
+    return report(
+        Error(ErrorCode::kUnsupported,
+              "-promote comes with the cluster version: this node is not the primary, and the lease is static"));
   }
   return supervise::run_plain(command.command);
 }

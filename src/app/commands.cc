@@ -32,8 +32,10 @@ struct Dispatch {
   int operator()(const RestoreCommand& c) const { return run_restore(c); }
   int operator()(const StatusCommand& c) const { return run_status(c); }
   int operator()(const VersionCommand& c) const {
-    if (c.json) fmt::print("{{\"version\":\"{}\",\"commit\":\"{}\"}}\n", build.version, build.commit);
-    else fmt::print("{}\n", banner());
+    if (c.json)
+      fmt::print("{{\"version\":\"{}\",\"commit\":\"{}\"}}\n", build.version, build.commit);
+    else
+      fmt::print("{}\n", banner());
     return 0;
   }
   int operator()(const HelpCommand& c) const {

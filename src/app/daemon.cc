@@ -72,33 +72,51 @@ void Daemon::perform(const BootAction& action) {
   }
   if (machine_.stopping() && !stop_began_) stop_began_ = clock_.now();
   switch (action.kind) {
-    case BootActionKind::kLockDataDir: return lock_data_dir();
-    case BootActionKind::kCleanStaleMount: return clean_stale_mount();
-    case BootActionKind::kBindPort: return bind_port();
-    case BootActionKind::kInspectVolume: return inspect_volume();
-    case BootActionKind::kRestore: return restore();
-    case BootActionKind::kOpenEngine: return open_engine();
-    case BootActionKind::kMount: return mount();
-    case BootActionKind::kJoin: return join();
-    case BootActionKind::kRunList: return run_list();
-    case BootActionKind::kUp: return up(action.value == 1);
+    case BootActionKind::kLockDataDir:
+      return lock_data_dir();
+    case BootActionKind::kCleanStaleMount:
+      return clean_stale_mount();
+    case BootActionKind::kBindPort:
+      return bind_port();
+    case BootActionKind::kInspectVolume:
+      return inspect_volume();
+    case BootActionKind::kRestore:
+      return restore();
+    case BootActionKind::kOpenEngine:
+      return open_engine();
+    case BootActionKind::kMount:
+      return mount();
+    case BootActionKind::kJoin:
+      return join();
+    case BootActionKind::kRunList:
+      return run_list();
+    case BootActionKind::kUp:
+      return up(action.value == 1);
     case BootActionKind::kHold:
       fmt::print(stderr, "ERROR: {}\n", last_error_);
       return log_info("waiting for signal or subprocess to exit");
-    case BootActionKind::kCancelStep: return cancel_step();
+    case BootActionKind::kCancelStep:
+      return cancel_step();
     case BootActionKind::kArmStopTimer:
       stop_timer_ = loop::Timer::after(loop_, kCancelMs, [this] {
         abandoned_ = true;
         feed(StopTimedOut{});
       });
       return;
-    case BootActionKind::kStopList: return supervisor_->stop(SIGTERM);
-    case BootActionKind::kHurry: return cancel_step();
-    case BootActionKind::kDrain: return drain();
-    case BootActionKind::kFlushBackup: return flush_backup();
-    case BootActionKind::kRelease: return release();
-    case BootActionKind::kUnmount: return unmount();
-    case BootActionKind::kClose: return close();
+    case BootActionKind::kStopList:
+      return supervisor_->stop(SIGTERM);
+    case BootActionKind::kHurry:
+      return cancel_step();
+    case BootActionKind::kDrain:
+      return drain();
+    case BootActionKind::kFlushBackup:
+      return flush_backup();
+    case BootActionKind::kRelease:
+      return release();
+    case BootActionKind::kUnmount:
+      return unmount();
+    case BootActionKind::kClose:
+      return close();
     case BootActionKind::kExit:
       exit_code_ = action.value;
       log_info("litefs shut down complete");
@@ -110,8 +128,10 @@ void Daemon::finish_step(std::uint64_t step, Status status, int exit_code, std::
   if (step != step_) return;  // abandoned meanwhile
   if (status) return feed(Succeeded{});
   if (status.error().code() != ErrorCode::kCancelled) {
-    last_error_ = intention.empty() ? status.error().message() : fmt::format("{}: {}", intention, status.error().message());
-    log_error(last_error_);
+    std::string text =
+        intention.empty() ? status.error().message() : fmt::format("{}: {}", intention, status.error().message());
+    log_error(text);
+    if (last_error_.empty() || !machine_.stopping()) last_error_ = std::move(text);  // the first one is the cause
   }
   feed(Failed{exit_code});
 }
@@ -135,11 +155,11 @@ std::int64_t Daemon::stop_budget_ms() const {
 
 void Daemon::drain() {
   if (!peer_) return feed(Succeeded{});
-  log_info(supervisor_->stop_signal() != 0 ? "signal received, litefs shutting down" : "litefs shutting down");
+  if (supervisor_->stop_signal() != 0) log_info("signal received, litefs shutting down");
   // Not longer than kDrainMs: a mount that is stuck must not keep the machine from stopping.
   stop_timer_ = loop::Timer::after(loop_, kDrainMs, [this, step = step_] {
-    finish_step(step, make_error(ErrorCode::kTimeout, "the last transaction was not captured within {} ms", kDrainMs), 99,
-                "stop");
+    finish_step(step, make_error(ErrorCode::kTimeout, "the last transaction was not captured within {} ms", kDrainMs),
+                99, "stop");
   });
   engine_->drain([this, step = step_](Status status) {
     loop_.post([this, step, status = std::move(status)]() mutable {
@@ -208,9 +228,7 @@ void Daemon::close() {
 
 // ---- what others are told
 
-std::string Daemon::node_url() const {
-  return fmt::format("http://localhost:{}", port_ ? port_->port() : 0);
-}
+std::string Daemon::node_url() const { return fmt::format("http://localhost:{}", port_ ? port_->port() : 0); }
 
 std::string Daemon::not_ready() const {
   BootState state = machine_.state();

@@ -1,8 +1,8 @@
 // One mounted node: everything `caddis mount` keeps alive, and the acting half of BootMachine.
 //
-// Threads: the main thread runs the loop and is the only one that forks (children die with the thread that started them).
-// Blocking steps (open, mount, unmount, close) run on the loop's pool. The peer thread steps the engine from the moment
-// it is open until it is closed. FUSE workers belong to the mount.
+// Threads: the main thread runs the loop and is the only one that forks (children die with the thread that started
+// them). Blocking steps (open, mount, unmount, close) run on the loop's pool. The peer thread steps the engine from the
+// moment it is open until it is closed. FUSE workers belong to the mount.
 #pragma once
 
 #include <cstdint>

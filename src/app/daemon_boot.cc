@@ -34,7 +34,8 @@ int data_dir_exit_code(const Error& error) {
 ListenRules listen_rules(const config::Config& config, bool on_fly) {
   bool written = config.is_given("lease.type") && config.lease.type != config::LeaseType::kAuto &&
                  config.lease.type != config::LeaseType::kS3;
-  return {.addr = config.http.addr, .addr_given = config.http.addr_given, .on_fly = on_fly, .lease_type_written = written};
+  return {
+      .addr = config.http.addr, .addr_given = config.http.addr_given, .on_fly = on_fly, .lease_type_written = written};
 }
 
 }  // namespace
@@ -93,9 +94,10 @@ void Daemon::bind_port() {
         .metrics = &metrics_,
         .engine = [this]() -> db::Engine* { return mount_ && !machine_.stopping() ? engine_.get() : nullptr; },
         .import_dir = settings_.config.data.dir + "/caddis/tmp",
-        .import = [this](std::string name, std::string path, std::stop_token stop) {
-          return importer_->import(std::move(name), std::move(path), std::move(stop));
-        }};
+        .import =
+            [this](std::string name, std::string path, std::stop_token stop) {
+              return importer_->import(std::move(name), std::move(path), std::move(stop));
+            }};
     TRY_ASSIGN(port_, api::NodePort::bind(loop_, addresses, std::move(hooks)));
     return {};
   }();
@@ -108,7 +110,8 @@ void Daemon::inspect_volume() {
   if (config.lease.candidate) {  // it is our own address, and may be left out
     auto host = settings_.env.find("HOSTNAME");
     if (address.hostname.empty() && host != settings_.env.end()) address.hostname = host->second;
-    if (address.advertise_url.empty()) address.advertise_url = fmt::format("http://{}:{}", address.hostname, port_->port());
+    if (address.advertise_url.empty())
+      address.advertise_url = fmt::format("http://{}:{}", address.hostname, port_->port());
   }
   log_info(fmt::format("Using static primary: primary={} hostname={} advertise-url={}", config.lease.candidate,
                        address.hostname, address.advertise_url));
@@ -126,12 +129,6 @@ void Daemon::inspect_volume() {
   bool wanted = config.restore != config::RestoreMode::kOff && (*empty || backup_->is_restore_pending(*data_dir_));
   if (!wanted) return finish_step(step_, {}, 0, "");
   if (backup_->has_targets()) return feed(VolumeEmpty{});
-  if (config.restore == config::RestoreMode::kRequired) {
-    return finish_step(step_,
-                       make_error(ErrorCode::kUnavailable, "the volume is empty, `restore: required` is set, and there "
-                                                           "is no backup target; configure one"),
-                       kExitNoRestore, "restore");
-  }
   finish_step(step_, {}, 0, "");
 }
 
@@ -221,19 +218,21 @@ void Daemon::join() {
 }
 
 loop::Detached Daemon::join_task(std::uint64_t step) {
-  if (settings_.config.skip_sync) log_info("skipping cluster sync, starting immediately");
-  else log_info("waiting to connect to cluster");
+  if (settings_.config.skip_sync)
+    log_info("skipping cluster sync, starting immediately");
+  else
+    log_info("waiting to connect to cluster");
   Status joined = co_await leaser_->join(roles_, step_stop_.get_token());
   if (joined && roles_.is_primary()) joined = found_cluster();
   if (joined) {
     if (!settings_.config.skip_sync) log_info("connected to cluster, ready");
     if (settings_.config.lease.promote && !settings_.config.skip_sync) {
-      if (!settings_.config.lease.candidate) log_info("node is not a candidate, skipping automatic promotion");
-      else log_info("node is already primary, skipping promotion");
+      if (!settings_.config.lease.candidate)
+        log_info("node is not a candidate, skipping automatic promotion");
+      else
+        log_info("node is already primary, skipping promotion");
     }
     if (settings_.config.proxy.target.empty()) log_info("no proxy target set, skipping proxy");
-    else log_warn("proxy is not part of this version: requests have to reach the app's own port",
-                  {{"target", settings_.config.proxy.target}});
   }
   finish_step(step, std::move(joined), kExitFailure, "cannot join the cluster");
 }
@@ -286,8 +285,10 @@ Status Daemon::create_supervisor() {
 bool Daemon::entry_runs(std::size_t index) const {
   const config::ExecEntry& entry = settings_.config.exec[index];
   std::string_view reason;
-  if (entry.if_candidate && !settings_.config.lease.candidate) reason = "node is not a candidate";
-  else if (entry.if_primary && !roles_.is_primary()) reason = "node is not the primary";
+  if (entry.if_candidate && !settings_.config.lease.candidate)
+    reason = "node is not a candidate";
+  else if (entry.if_primary && !roles_.is_primary())
+    reason = "node is not the primary";
   if (reason.empty()) return true;
   log_info(fmt::format("{}, skipping command execution: {}", reason, supervise::command_text(entry.argv)));
   return false;
@@ -317,8 +318,10 @@ void Daemon::list_ended(const supervise::Ended& ended) {
     case supervise::Ended::Why::kApp:
       why = Why::kApp;
       if (supervisor_->stop_signal() == 0) {
-        if (ended.exit_code == 0) log_info("subprocess exited successfully, litefs shutting down");
-        else log_info(fmt::format("subprocess exited with error code {}, litefs shutting down", ended.exit_code));
+        if (ended.exit_code == 0)
+          log_info("subprocess exited successfully, litefs shutting down");
+        else
+          log_info(fmt::format("subprocess exited with error code {}, litefs shutting down", ended.exit_code));
       }
       break;
     case supervise::Ended::Why::kEntry:

@@ -73,9 +73,8 @@ int run_import_helper(const std::vector<std::string>& args) {
   if (imported) imported = sqlcheck::import_into(args[0], args[1], {});
   // SQLite leaves them beside a source in WAL mode that it opened for reading.
   for (const char* suffix : {"-wal", "-shm"}) ::unlink((args[1] + suffix).c_str());
-  std::string text = imported ? "ok\n"
-                              : fmt::format("{} {}\n", static_cast<int>(imported.error().code()),
-                                            imported.error().message());
+  std::string text =
+      imported ? "ok\n" : fmt::format("{} {}\n", static_cast<int>(imported.error().code()), imported.error().message());
   FILE* f = std::fopen(args[2].c_str(), "we");
   if (f == nullptr) return 1;
   bool written = std::fwrite(text.data(), 1, text.size(), f) == text.size();

@@ -10,8 +10,8 @@
 namespace caddis::app {
 
 struct ListenRules {
-  std::string addr;          // http.addr
-  bool addr_given = false;   // written by the user: exactly that
+  std::string addr;         // http.addr
+  bool addr_given = false;  // written by the user: exactly that
   bool on_fly = false;
   bool lease_type_written = false;  // as static or consul: other machines have to reach this one, as LiteFS
 };

@@ -22,16 +22,13 @@ void configure_logging(const config::LogConfig& log) {
                  .level = log.debug ? LogLevel::kDebug : LogLevel::kInfo});
 }
 
-// A shell between init and us keeps the signals of a stop for itself.
+// `sh -c "caddis mount"` (an ENTRYPOINT in shell form): such a shell keeps the signals of a stop for itself.
 void warn_about_shell_parent() {
-  pid_t parent = getppid();
-  if (parent <= 0) return;
-  Result<std::string> name = read_text_file(fmt::format("/proc/{}/comm", parent));
-  if (!name) return;
-  while (!name->empty() && name->back() == '\n') name->pop_back();
-  if (!is_shell_name(*name) || isatty(STDERR_FILENO) || parent != 1) return;
+  if (isatty(STDERR_FILENO)) return;
+  Result<std::string> command = read_text_file(fmt::format("/proc/{}/cmdline", getppid()));
+  if (!command || !is_shell_command(*command)) return;
   log_warn("the parent process is a shell, which does not hand signals on",
-           {{"parent", *name}, {"cure", "write the image's ENTRYPOINT as a list: ENTRYPOINT [\"caddis\", \"mount\"]"}});
+           {{"cure", "write the image's ENTRYPOINT as a list: ENTRYPOINT [\"caddis\", \"mount\"]"}});
 }
 
 // release_command, console and test machines: the command and nothing else.
@@ -47,10 +44,10 @@ int run_special(const std::vector<std::string>& argv, const Settings& settings) 
 void check_supported(const config::Config& config, std::vector<std::string>& errors) {
   if (config.lease.type == config::LeaseType::kConsul || config.lease.type == config::LeaseType::kS3) {
     auto where = config.given.find("lease.type");
-    errors.push_back(fmt::format("{}lease.type: '{}' is not part of this version, which has one writer by configuration "
-                                 "only; write static, and candidate: ${{FLY_REGION == PRIMARY_REGION}}",
-                                 where == config.given.end() ? "" : where->second + ": ",
-                                 config::to_text(config.lease.type)));
+    errors.push_back(
+        fmt::format("{}lease.type: '{}' is not part of this version, which has one writer by configuration "
+                    "only; write static, and candidate: ${{FLY_REGION == PRIMARY_REGION}}",
+                    where == config.given.end() ? "" : where->second + ": ", config::to_text(config.lease.type)));
   }
   if (config.durability != config::Durability::kLocal) {
     auto where = config.given.find("durability");
@@ -60,10 +57,25 @@ void check_supported(const config::Config& config, std::vector<std::string>& err
   }
 }
 
+// Keys that are understood and have no effect yet; nobody shall believe they have.
+void warn_about_later_keys(const config::Config& config) {
+  auto warn = [](std::string_view key, std::string_view instead) {
+    log_warn(fmt::format("{} has no effect in this version: {}", key, instead));
+  };
+  if (config.fuse.io == config::FuseIo::kPassthrough) warn("fuse.io: passthrough", "files go through the daemon");
+  if (config.restore == config::RestoreMode::kLazy) warn("restore: lazy", "the restore ends before the app starts");
+  if (!config.http.secret.empty() || !config.http.secret_file.empty()) {
+    warn("http.secret", "whoever reaches the node port can export and import; bind it to a private address");
+  }
+  if (!config.tracing.path.empty() || config.tracing.to_stdout) warn("tracing", "no trace is written");
+  if (!config.proxy.target.empty()) warn("proxy", "requests have to reach the app's own port");
+}
+
 void log_start(const Settings& settings, const std::string& banner) {
   log_info(banner);
   for (const std::string& note : settings.notes) log_info(note);
   for (const std::string& warning : settings.warnings) log_warn(warning);
+  warn_about_later_keys(settings.config);
   if (settings.resolution.on_fly) log_info("host environment detected", {{"type", "fly.io"}});
   if (settings.config.backup.empty()) log_info("no backup client configured, skipping");
   for (const config::BackupTarget& target : settings.config.backup) {
@@ -74,9 +86,14 @@ void log_start(const Settings& settings, const std::string& banner) {
 
 }  // namespace
 
-bool is_shell_name(std::string_view name) {
-  static constexpr std::array<std::string_view, 5> kShells = {"sh", "dash", "ash", "bash", "busybox"};
-  return std::find(kShells.begin(), kShells.end(), name) != kShells.end();
+bool is_shell_command(std::string_view cmdline) {
+  static constexpr std::array<std::string_view, 4> kShells = {"sh", "dash", "ash", "bash"};
+  std::size_t end = cmdline.find('\0');
+  if (end == std::string_view::npos) return false;
+  std::string_view name = cmdline.substr(0, end);
+  name.remove_prefix(name.rfind('/') + 1);
+  return std::find(kShells.begin(), kShells.end(), name) != kShells.end() &&
+         cmdline.substr(end + 1).starts_with(std::string_view("-c\0", 3));
 }
 
 int run_mount(const MountCommand& command, const BuildInfo& build, const std::string& banner) {

@@ -31,16 +31,17 @@ Result<std::string> read_cluster_id(os::Dir& data_dir) {
   std::string id(reinterpret_cast<const char*>(bytes->data()), bytes->size());
   while (!id.empty() && (id.back() == '\n' || id.back() == '\r' || id.back() == ' ')) id.pop_back();
   if (!is_valid_cluster_id(id)) {
-    return corrupt("load cluster id: invalid cluster id: {}/{} holds {} bytes, wanted LFSC and 16 hex digits; remove the "
-                   "file to join or found a cluster anew", data_dir.path(), kFileName, bytes->size());
+    return corrupt(
+        "load cluster id: invalid cluster id: {}/{} holds {} bytes, wanted LFSC and 16 hex digits; remove the "
+        "file to join or found a cluster anew",
+        data_dir.path(), kFileName, bytes->size());
   }
   return id;
 }
 
 Status write_cluster_id(os::Dir& data_dir, const std::string& id) {
   std::string text = id + "\n";
-  return os::write_file_durably(data_dir, kFileName,
-                                as_bytes(text));
+  return os::write_file_durably(data_dir, kFileName, as_bytes(text));
 }
 
 }  // namespace caddis::app

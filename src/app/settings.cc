@@ -46,8 +46,10 @@ std::vector<config::SourceFile> read_candidates(const std::string& explicit_path
   std::vector<config::SourceFile> files;
   if (!explicit_path.empty()) {
     Result<std::string> text = read_text_file(explicit_path);
-    if (text) files.push_back({explicit_path, std::move(*text)});
-    else errors.push_back(text.error().message());
+    if (text)
+      files.push_back({explicit_path, std::move(*text)});
+    else
+      errors.push_back(text.error().message());
     return files;
   }
   for (const std::string& path : config::search_paths(home)) {
@@ -130,8 +132,10 @@ Settings load_settings(const MountCommand& command, config::Environment env) {
   for (config::BackupTarget& target : loaded.config.backup) read_key_files(target, loaded.errors);
   if (!loaded.config.user.empty()) {
     Result<os::User> user = os::find_user(loaded.config.user);
-    if (user) settings.user = std::move(*user);
-    else loaded.errors.push_back(fmt::format("user: {}", user.error().message()));
+    if (user)
+      settings.user = std::move(*user);
+    else
+      loaded.errors.push_back(fmt::format("user: {}", user.error().message()));
   }
   settings.config = std::move(loaded.config);
   settings.env = std::move(input.env);
@@ -169,8 +173,8 @@ std::vector<config::MountPoint> parse_mounts(const std::string& text) {
       line = blank == std::string_view::npos ? std::string_view() : line.substr(blank + 1);
     }
     if (complete) {
-      mounts.push_back({.mount_point = unescape(fields[1]), .device = unescape(fields[0]),
-                        .fs_type = std::string(fields[2])});
+      mounts.push_back(
+          {.mount_point = unescape(fields[1]), .device = unescape(fields[0]), .fs_type = std::string(fields[2])});
     }
   }
   return mounts;
@@ -191,7 +195,8 @@ Result<std::string> read_text_file(const std::string& path) {
   int e = errno;
   close(fd);
   if (n < 0) return from_errno(e, "read {}", path);
-  if (text.size() > kTextLimitBytes) return invalid("{}: larger than {} bytes, no configuration is", path, kTextLimitBytes);
+  if (text.size() > kTextLimitBytes)
+    return invalid("{}: larger than {} bytes, no configuration is", path, kTextLimitBytes);
   return text;
 }
 

@@ -15,9 +15,9 @@ namespace caddis::app {
 struct Settings {
   config::Config config;
   config::Resolution resolution;
-  config::Environment env;            // with HOSTNAME and PRIMARY_REGION
-  std::optional<os::User> user;       // of `user:`, for the app, exec entries and the mount
-  std::vector<std::string> errors;    // exit code 2, one line each
+  config::Environment env;          // with HOSTNAME and PRIMARY_REGION
+  std::optional<os::User> user;     // of `user:`, for the app, exec entries and the mount
+  std::vector<std::string> errors;  // exit code 2, one line each
   std::vector<std::string> warnings;
   std::vector<std::string> notes;
 };

@@ -125,7 +125,7 @@ class BootRestore {
       if (found.error().code() != ErrorCode::kCancelled || answer.cause.empty()) {
         bool silent = found.error().code() == ErrorCode::kCancelled;
         answer.cause =
-            silent ? fmt::format("no answer within {} s", options_.timeout_ms / 1000) : found.error().message();
+            silent ? fmt::format("no answer within {} ms", options_.timeout_ms) : found.error().message();
       }
       if (stop_.stop_requested() || stall.stalled() || stall.over() || is_lasting(found.error())) co_return;
       log_warn("the backup target does not answer, asking again", {{"target", target.url()}, {"error", answer.cause}});

@@ -1,5 +1,5 @@
-// The machine's `role` metadata (the ROLE column of `fly status`), set through Fly's API socket in the guest. Only shown
-// to people: a failure is logged and nothing waits for it. Loop thread.
+// The machine's `role` metadata (the ROLE column of `fly status`), set through Fly's API socket in the guest. Only
+// shown to people: a failure is logged and nothing waits for it. Loop thread.
 #pragma once
 
 #include <cstdint>

@@ -50,7 +50,8 @@ struct RoleMetadataTest : testing::Test {
 TEST_F(RoleMetadataTest, IsPostedAsLiteFsDoesAndTriedAgainAfterAFailure) {
   RoleMetadata role(loop, options);
   role.publish("primary");
-  loop::run_until_done(loop, serve(*listener, {"HTTP/1.1 500 no\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"}, requests));
+  loop::run_until_done(loop,
+                       serve(*listener, {"HTTP/1.1 500 no\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"}, requests));
   ASSERT_EQ(requests.size(), 2u);
   EXPECT_THAT(requests[0], StartsWith("POST /v1/apps/myapp/machines/m1/metadata/role HTTP/1.1\r\n"));
   EXPECT_THAT(requests[0], HasSubstr("\r\n\r\n{\"value\":\"primary\"}"));

@@ -11,10 +11,10 @@
 namespace caddis::lease {
 
 struct Role {
-  bool primary = false;           // this node may acknowledge writes
-  std::string primary_hostname;   // of whoever is primary; empty: unknown
-  std::string primary_url;        // advertised by it
-  std::uint64_t epoch = 0;        // fencing token of this term; 0 where the leaser has none (static)
+  bool primary = false;          // this node may acknowledge writes
+  std::string primary_hostname;  // of whoever is primary; empty: unknown
+  std::string primary_url;       // advertised by it
+  std::uint64_t epoch = 0;       // fencing token of this term; 0 where the leaser has none (static)
   bool operator==(const Role&) const = default;
 };
 
@@ -22,7 +22,7 @@ class RoleBoard {
  public:
   using Listener = std::function<void(const Role&)>;
 
-  Role role() const;       // any thread
+  Role role() const;  // any thread
   bool is_primary() const { return role().primary; }
   // Hears every change, on the thread that sets it (the loop). Before the leaser starts.
   void on_change(Listener listener);

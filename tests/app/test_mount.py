@@ -3,8 +3,10 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -288,3 +290,62 @@ def test_status_and_run_if_candidate(t):
     assert (done.returncode, done.stderr) == (0, "node is not a candidate, skipping execution\n"), done
     replica.stop()
     assert caddis("status", "-url", node.url).returncode == 1
+
+
+def test_a_signal_during_a_restore_is_obeyed_at_once(t):
+    silent = socket.create_server(("127.0.0.1", 0))  # a bucket that takes the request and never answers
+    t.defer(silent.close)
+    url = f"s3://bucket/app?endpoint=http://127.0.0.1:{silent.getsockname()[1]}&region=auto"
+    node = Node(t, config={"backup": [{"url": url, "access-key-id": "k", "secret-access-key": "s"}]})
+    for sig, code in [(signal.SIGTERM, 143), (signal.SIGINT, 130)]:
+        node.start("true", wait=False)
+        silent.settimeout(10)
+        silent.accept()
+        began = time.monotonic()
+        assert node.stop(sig) == code, node.log()
+        assert time.monotonic() - began < 1.5, time.monotonic() - began
+
+
+def test_a_restore_that_gets_no_answer_ends_with_69(t):
+    silent = socket.create_server(("127.0.0.1", 0))
+    t.defer(silent.close)
+    url = f"s3://bucket/app?endpoint=http://127.0.0.1:{silent.getsockname()[1]}&region=auto"
+    code, _, log = run(t, "true", config={"backup": [{"url": url, "access-key-id": "k", "secret-access-key": "s"}],
+                                          "restore-timeout": "700ms"})
+    assert code == 69 and "ERROR: restore: " in log, log
+    assert "LiteFS mounted" not in log
+
+
+def test_the_machines_role_is_told_to_fly_and_taken_back(t):
+    os.makedirs("/.fly", exist_ok=True)
+    harness.run("mount", "-t", "tmpfs", "none", "/.fly")  # in the test's own mount namespace
+    api = socket.socket(socket.AF_UNIX)
+    api.bind("/.fly/api")
+    api.listen()
+    asked = []
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                with api.accept()[0] as c:
+                    text = c.recv(4096).decode()
+                    if "POST" in text and "}" not in text:
+                        text += c.recv(4096).decode()
+                    asked.append(text.split(" ")[0] + " " + text.split(" ")[1] + " " + text.rsplit("\n", 1)[1])
+                    c.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    threading.Thread(target=serve, daemon=True).start()
+    t.defer(api.close)
+    node = Node(t, env={"FLY_APP_NAME": "shop", "FLY_MACHINE_ID": "e784", "FLY_REGION": "ord", "PRIMARY_REGION": "ord"})
+    node.start("sleep", "60")
+    path = "/v1/apps/shop/machines/e784/metadata/role"
+    harness.wait_until(lambda: asked, 5, "the role")
+    assert "host environment detected" in node.log() and node.stop() == 143
+    assert asked == [f'POST {path} {{"value":"primary"}}', f"DELETE {path} "], asked
+
+
+def test_release_command_machines_run_their_command_and_nothing_else(t):
+    for i, env in enumerate([{"RELEASE_COMMAND": "1"}, {"FLY_TEST_COMMAND": "1"},
+                             {"FLY_PROCESS_GROUP": "fly_app_release_command"}]):
+        node = Node(t, f"n{i}", env=env)
+        node.start("sh", "-c", "exit 4", wait=False)
+        assert node.wait_exit() == 4, node.log()
+        assert not os.path.exists(node.data) and "mounted" not in node.log(), node.log()
