@@ -22,6 +22,11 @@ bool begins_with_zeros(ByteView data) {
   return data.size() >= 8 && std::all_of(data.begin(), data.begin() + 8, [](std::uint8_t b) { return b == 0; });
 }
 
+// SQLite writes the header of a frame by itself where -wal is not cached; the last frame of a transaction has a size.
+bool is_commit_frame(ByteView data, std::uint64_t offset) {
+  return offset >= 32 && data.size() == 24 && get_be32(data.data() + 4) != 0;
+}
+
 }  // namespace
 
 std::string_view part_file_name(PartKind kind) {
@@ -164,6 +169,7 @@ void Database::write(PartKind kind, const PartFile& file, ByteView data, std::ui
       Status done = file->pwrite(data, offset);
       wal_end_.store(offset + data.size(), std::memory_order_release);
       engine_.note_activity(shared_from_this());
+      if (is_commit_frame(data, offset)) engine_.expect_commit(*this);
       return reply(std::move(done));
     }
     case PartKind::kJournal: {

@@ -139,6 +139,7 @@ class Database : public std::enable_shared_from_this<Database> {
   std::shared_ptr<SnapshotCow> snapshot_ GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> wal_end_{0};   // end of the last write to -wal
   std::atomic<bool> names_changed_{false};  // since the directory was synced
+  std::atomic<bool> backing_off_{false};    // the peer looks seldom, as nothing has been committed for a while
   std::atomic<bool> active_{false};         // the peer is watching this database
 
   std::unique_ptr<Capture> capture_;  // peer thread only

@@ -298,6 +298,15 @@ void Engine::note_activity(const std::shared_ptr<Database>& db) {
   state_->wake.notify_one();
 }
 
+void Engine::expect_commit(Database& db) {
+  if (!db.backing_off_.load(std::memory_order_relaxed) || !db.backing_off_.exchange(false, std::memory_order_acq_rel))
+    return;
+  post([db = db.shared_from_this()] {
+    db->capture_->next_look_us_ = 0;
+    db->capture_->idle_step_us_ = 0;
+  });
+}
+
 void Engine::wake() {
   MutexLock lock(state_->mutex);
   state_->woken = true;
@@ -397,6 +406,7 @@ std::int64_t Engine::watch(const std::shared_ptr<Database>& db, std::int64_t now
     bool busy = capture.position().txid.value() - before.txid.value() > 2;
     std::int64_t pause = busy ? std::clamp((end - now) * kPauseFactor, kMinIdleStepUs, kMaxPauseUs) : kMinIdleStepUs;
     capture.idle_step_us_ = kMinIdleStepUs;
+    db->backing_off_.store(false, std::memory_order_release);
     capture.quiet_since_us_ = end;
     return capture.next_look_us_ = end + pause;
   }
@@ -410,6 +420,7 @@ std::int64_t Engine::watch(const std::shared_ptr<Database>& db, std::int64_t now
     return -1;
   }
   capture.idle_step_us_ = std::clamp(capture.idle_step_us_ * 2, kMinIdleStepUs, kMaxIdleStepUs);
+  db->backing_off_.store(capture.idle_step_us_ > 1000, std::memory_order_release);
   return capture.next_look_us_ = end + capture.idle_step_us_;
 }
 
