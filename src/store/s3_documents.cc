@@ -74,7 +74,10 @@ std::optional<S3ErrorBody> parse_s3_error(std::string_view document) {
 }
 
 Result<std::string> parse_upload_id(std::string_view document) {
-  TRY_ASSIGN(XmlElement root, document_of(document, "InitiateMultipartUploadResult"));
+  TRY_ASSIGN(XmlElement root, parse_xml(document));
+  // rclone's server leaves out the "Result".
+  if (root.name != "InitiateMultipartUploadResult" && root.name != "InitiateMultipartUpload")
+    return corrupt("the answer is a <{}>, expected <InitiateMultipartUploadResult>", root.name);
   std::string id(root.text_of("UploadId"));
   if (id.empty()) return corrupt("the answer has no UploadId");
   return id;
