@@ -167,6 +167,7 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    harness.isolate()
     try:
         sys.exit(main(sys.argv[1:]))
     except harness.Skip as reason:

@@ -11,7 +11,6 @@ import concurrent.futures
 import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -80,13 +79,6 @@ def run_inside(identifier):
     os._exit(status)
 
 
-def can_isolate():
-    if os.geteuid() != 0 or not shutil.which("unshare"):
-        return False
-    probe = ["unshare", "-mpf", "--kill-child", "--mount-proc", "--propagation", "private", "true"]
-    return subprocess.run(probe, stderr=subprocess.DEVNULL).returncode == 0
-
-
 def children(pid):
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as f:
@@ -114,7 +106,7 @@ def end_forcibly(process):
 def run_one(identifier, function, isolate):
     command = [sys.executable, "-B", os.path.abspath(__file__), "--one", identifier]
     if isolate:
-        command = ["unshare", "-mpf", "--kill-child", "--mount-proc", "--propagation", "private"] + command
+        command = harness.ISOLATED + command
     log = os.path.join(LOGS, re.sub(r"[^\w.-]+", "_", identifier) + ".log")
     timeout = getattr(function, "timeout", harness.DEFAULT_TIMEOUT)
     started = time.monotonic()
@@ -166,7 +158,7 @@ def main():
         return 0
     os.makedirs(LOGS, exist_ok=True)
     harness.oracle_library()  # compiled once, before the tests need it
-    isolate = can_isolate()
+    isolate = harness.can_isolate()
     tally = {"passed": 0, "failed": 0, "skipped": 0}
     together = [c for c in chosen if not getattr(c[1], "alone", False)]
     alone = [c for c in chosen if getattr(c[1], "alone", False)]

@@ -208,12 +208,15 @@ void Database::truncate(PartKind kind, const PartFile& file, std::uint64_t size_
         return reply(std::move(done));
       }
       // The checkpoint barrier: nBackfill is stored, and the WAL may be restarted, only after this has been answered.
+      // By then the log is durable too, so that after a power loss it is never behind a database that has no WAL left
+      // to make up for it: recovery writes the log's pages over the database's.
       engine_.post([self = shared_from_this(), file, size_bytes, reply = std::move(reply)]() mutable {
         self->when_captured([self, file, size_bytes, reply = std::move(reply)](Status captured) mutable {
           if (!captured) return reply(std::move(captured));
           Status done = file->truncate(size_bytes);
           if (done) done = self->capture_->checkpoint_passed();
-          reply(std::move(done));
+          if (!done) return reply(std::move(done));
+          self->engine_.when_log_durable(std::move(reply));
         });
       });
       return;

@@ -469,6 +469,11 @@ void Engine::start_sync() {
   });
 }
 
+void Engine::when_log_durable(Reply then) {
+  if (!state_->syncing && state_->unsynced.empty()) return then({});
+  state_->after_sync.push_back(std::move(then));
+}
+
 void Engine::drain(Reply reply) {
   post([this, reply = std::move(reply)]() mutable { reply_drain(databases(), std::move(reply)); });
 }
@@ -500,16 +505,23 @@ void Engine::save_sums_if_due(Database& db, bool now) {
   auto saved = std::make_shared<SavedSums>(SavedSums{.sums = capture.sums_, .position = capture.position_});
   auto self = db.shared_from_this();
   PartFile file = db.part(PartKind::kDatabase);
-  options_.offload([this, self, saved, file] {
-    Status done = file == nullptr ? Status{} : file->datasync();
-    if (done) done = save_sums(*sums_, self->name(), *saved);
-    post([self, saved, done = std::move(done)] {
+  // The sums must not be newer than the log on disk: after a power loss the log would have a hole before them.
+  when_log_durable([this, self, saved, file](Status durable) {
+    if (!durable) {
       self->capture_->saving_ = false;
-      if (done)
-        self->capture_->saved_txid_ = saved->position.txid;
-      else
-        log_error(fmt::format("save the page checksums of {}", self->name()), done.error(),
-                  "the next boot reads more of the log");
+      return;
+    }
+    options_.offload([this, self, saved, file] {
+      Status done = file == nullptr ? Status{} : file->datasync();
+      if (done) done = save_sums(*sums_, self->name(), *saved);
+      post([self, saved, done = std::move(done)] {
+        self->capture_->saving_ = false;
+        if (done)
+          self->capture_->saved_txid_ = saved->position.txid;
+        else
+          log_error(fmt::format("save the page checksums of {}", self->name()), done.error(),
+                    "the next boot reads more of the log");
+      });
     });
   });
 }

@@ -1,9 +1,11 @@
 """What the system tests share. A test is `def test_sentence_it_proves(t: Test)`; see run.py."""
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -51,6 +53,22 @@ def need_root_and_fuse():
         raise Skip("needs root")
     if not os.path.exists("/dev/fuse"):
         raise Skip("there is no /dev/fuse")
+
+
+ISOLATED = ["unshare", "-mpf", "--kill-child", "--mount-proc", "--propagation", "private"]
+
+
+def can_isolate():
+    return (os.geteuid() == 0 and shutil.which("unshare") is not None and
+            subprocess.run([*ISOLATED, "true"], stderr=subprocess.DEVNULL).returncode == 0)
+
+
+def isolate():
+    """The running program once more, in a PID and mount namespace of its own: what it leaves ends with it, and no other
+    namespace holds on to its mounts. Without the right to do so it goes on as it is."""
+    if os.getpid() != 1 and "CADDIS_ISOLATED" not in os.environ and can_isolate():
+        os.environ["CADDIS_ISOLATED"] = "1"
+        os.execvp("unshare", [*ISOLATED, sys.executable, "-B", *sys.argv])
 
 
 def wait_until(condition, seconds, what):

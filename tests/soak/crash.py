@@ -59,6 +59,7 @@ def main():
 
 
 if __name__ == "__main__":
+    harness.isolate()
     try:
         sys.exit(main())
     except harness.Skip as reason:
