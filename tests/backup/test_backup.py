@@ -221,6 +221,51 @@ def test_restore_by_hand_reads_what_litestream_wrote(t):
     assert dump(t.path("out.db")) == text
 
 
+@test(timeout=90)
+def test_large_transactions_and_snapshots_go_in_parts(t):
+    s3 = RcloneS3(t)
+    node = Node(t, config={"backup": [{"url": s3.url()}]}, env=s3.env).start()
+    node.sql("app.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
+    node.sql("app.db", "INSERT INTO t(v) WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<400) "
+                       "SELECT randomblob(100000) FROM c")
+    wait_uploaded(node, "app.db", 30)
+    assert max(s3.objects("app/app.db/0000").values()) > 30 << 20
+    node.kill9()
+    node.config["backup"] = [{"url": s3.url("new")}]  # the whole database goes as one snapshot
+    node.start()
+    node.sql("app.db", "INSERT INTO t(v) VALUES('last')")
+    wait_uploaded(node, "app.db", 30)
+    assert any(size > 30 << 20 for size in s3.objects("new/app.db/0009").values()), s3.objects()
+    text = dump(os.path.join(node.mount, "app.db"))
+    assert node.stop() == 0
+    litestream("restore", "-integrity-check", "full", "-o", t.path("out.db"), s3.url("new/app.db"), env=s3.env)
+    assert dump(t.path("out.db")) == text
+    lose_volume(node)
+    node.start()
+    assert dump(os.path.join(node.mount, "app.db")) == text
+    assert node.stop() == 0
+
+
+def test_an_older_volume_does_not_write_over_a_newer_backup(t):
+    folder = t.mkdir("backup")
+    node = Node(t, config={"backup": [{"url": "file://" + folder}]}).start()
+    write_rows(node, 5)
+    assert node.stop() == 0
+    shutil.copytree(node.data, t.path("old"))
+    node.start()
+    write_rows(node, 5, first=100)
+    text = dump(os.path.join(node.mount, "app.db"))
+    assert node.stop() == 0
+    shutil.rmtree(node.data)
+    os.rename(t.path("old"), node.data)
+    node.start()
+    wait_until(lambda: "backup stopped" in node.log(), 10, "the line that says so")
+    node.sql("app.db", "INSERT INTO t(v) VALUES('other')")
+    assert node.stop() == 0
+    litestream("restore", "-o", t.path("out.db"), f"file://{folder}/app.db")
+    assert dump(t.path("out.db")) == text
+
+
 def test_machines_of_release_commands_run_their_command_and_touch_nothing(t):
     folder = t.mkdir("backup")
     for env in ({"RELEASE_COMMAND": "1"}, {"FLY_TEST_COMMAND": "1"}, {"FLY_PROCESS_GROUP": "fly_app_console"}):
