@@ -1,5 +1,7 @@
 #include "app/backup_targets.h"
 
+#include <cstdlib>
+
 #include "backup/store_target.h"
 #include "store/store.h"
 
@@ -16,6 +18,8 @@ Result<std::unique_ptr<backup::Target>> open_backup_target(loop::Loop& loop, Met
   options.secret_access_key_file = target.secret_access_key_file;
   options.endpoint = target.endpoint;
   options.region = target.region;
+  if (const char* file = std::getenv("SSL_CERT_FILE")) options.ssl_cert_file = file;
+  if (const char* dir = std::getenv("SSL_CERT_DIR")) options.ssl_cert_dir = dir;
   options.metrics = metrics;
   Result<std::unique_ptr<store::Store>> store = store::open_store(loop, options);
   if (!store && target.where.empty()) return std::unexpected(std::move(store).error());

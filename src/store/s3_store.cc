@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 
+#include "base/log.h"
 #include "store/s3_client.h"
 #include "store/s3_reader.h"
 #include "store/s3_upload.h"
@@ -209,7 +210,7 @@ class S3Store final : public Store {
   std::string url_;
 };
 
-// One line of a file that only its owner can read.
+// The one line of a file that nobody else may change.
 Result<std::string> read_credential(const std::string& path) {
   int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return from_errno(errno, "credential file {}", path);
@@ -219,9 +220,13 @@ Result<std::string> read_credential(const std::string& path) {
   int failed = errno;
   ::close(fd);
   if (n < 0) return from_errno(failed, "credential file {}", path);
-  if ((st.st_mode & 0077) != 0)
-    return make_error(ErrorCode::kDenied, "credential file {}: mode {:o} lets others read it: chmod 600", path,
+  if ((st.st_mode & 0022) != 0)
+    return make_error(ErrorCode::kDenied, "credential file {}: mode {:o} lets others change it: chmod 600", path,
                       st.st_mode & 0777);
+  // Not an error: the secrets that container engines mount are readable by all.
+  if ((st.st_mode & 0044) != 0)
+    log_warn(fmt::format("credential file {}: mode {:o} lets others read it", path, st.st_mode & 0777),
+             {{"cure", "chmod 600"}});
   std::string text(buffer, static_cast<std::size_t>(n));
   while (!text.empty() && static_cast<unsigned char>(text.back()) <= 0x20) text.pop_back();
   if (text.empty() || text.find_first_of("\r\n") != std::string::npos || static_cast<std::size_t>(n) == sizeof buffer)

@@ -487,10 +487,12 @@ TEST_F(S3StoreTest, CredentialsAreRequiredAndFilesOfThemPrivate) {
   std::string path = (std::filesystem::temp_directory_path() / fmt::format("caddis-secret-{}", getpid())).string();
   std::ofstream(path) << "CANARY-from-file\n";
   o.secret_access_key_file = path;
-  ::chmod(path.c_str(), 0644);
+  ::chmod(path.c_str(), 0666);
   EXPECT_THAT(text_of(open_store(loop_, o)), AllOf(HasSubstr(path), HasSubstr("chmod 600")));
-  ::chmod(path.c_str(), 0600);
-  EXPECT_TRUE(open_store(loop_, o));
+  for (unsigned mode : {0600u, 0444u}) {
+    ::chmod(path.c_str(), mode);
+    EXPECT_TRUE(open_store(loop_, o));
+  }
   std::filesystem::remove(path);
   EXPECT_THAT(text_of(open_store(loop_, o)), HasSubstr(path));
 }

@@ -114,7 +114,7 @@ struct TargetOptions {
   std::string access_key_id;
   std::string secret_access_key;
   std::string session_token;
-  std::string access_key_id_file;  // win over the values above; one line; a mode that lets others read is an error
+  std::string access_key_id_file;  // win over the values above; one line; others must not be able to write them
   std::string secret_access_key_file;
   std::string endpoint;  // the URL's own query wins over these two
   std::string region;

@@ -1,6 +1,6 @@
 // The S3 store against a real server: CADDIS_TEST_S3=ENDPOINT,BUCKET,KEY,SECRET names it (the bucket exists and may be
-// written to), CADDIS_TEST_S3_CUT an endpoint of the same server whose connections break after some bytes of each
-// answer. tests/store/test_s3.py runs this with both.
+// written to), CADDIS_TEST_S3_CA the file with the authority of an https endpoint, CADDIS_TEST_S3_CUT an endpoint of
+// the same server whose connections break after some bytes of each answer. tests/store/test_s3.py runs all of this.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -51,6 +51,7 @@ class S3LiveTest : public testing::Test {
     o.endpoint = endpoint_;
     o.access_key_id = key_;
     o.secret_access_key = secret_;
+    o.ssl_cert_file = text_of_env("CADDIS_TEST_S3_CA");
     o.request_timeout_ms = 20'000;
     o.metrics = &metrics_;
     return o;
@@ -115,6 +116,16 @@ TEST_F(S3LiveTest, WhatWasPutIsReadListedAndDeleted) {
   EXPECT_THAT(run(store_->list("", {})).value(), IsEmpty());
 }
 
+TEST_F(S3LiveTest, AnUntrustedCertificateIsRefused) {
+  if (!endpoint_.starts_with("https://")) GTEST_SKIP() << "the endpoint has no TLS";
+  TargetOptions o = options();
+  o.ssl_cert_file.clear();
+  store_ = open(o);
+  Error e = run(store_->list("", {})).error();
+  EXPECT_EQ(e.code(), ErrorCode::kDenied);
+  EXPECT_THAT(e.message(), AllOf(HasSubstr("list s3://" + bucket_), HasSubstr("certificate")));
+}
+
 TEST_F(S3LiveTest, AWrongSecretIsDeniedWithTheCure) {
   TargetOptions o = options();
   o.secret_access_key = "CANARY-wrong-secret";
@@ -171,6 +182,16 @@ TEST_F(S3LiveTest, ALargeObjectGoesInPartsAndKeepsItsTimestamp) {
   ObjectHead head = run(store_->head("big", {})).value();
   EXPECT_EQ(head.size_bytes, all.size());
   EXPECT_EQ(head.timestamp_ms, 1'795'309'848'000);
+}
+
+TEST_F(S3LiveTest, IfNoneMatchHoldsForAnUploadInParts) {
+  ok(run(store_->put("big", Bytes{'1'}, {}, {})));
+  std::unique_ptr<Upload> upload = run(store_->start_upload("big", {.if_none_match = true}, {})).value();
+  ok(run(upload->write(Bytes(kMinPartBytes + 1), {})));
+  Result<std::string> etag = run(upload->finish({}));
+  ASSERT_FALSE(etag);
+  EXPECT_EQ(etag.error().code(), ErrorCode::kConflict) << etag.error().message();
+  EXPECT_EQ(run(store_->get("big", 0, 0, {})).value(), Bytes{'1'});
 }
 
 TEST_F(S3LiveTest, AnAbortedUploadLeavesNothing) {

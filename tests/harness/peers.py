@@ -20,17 +20,17 @@ def venv_program(name):
 class RcloneS3:
     """`rclone serve s3` over a directory: checks signatures, keeps objects as plain files."""
 
-    def __init__(self, test, bucket="bkt", port=None):
+    def __init__(self, test, bucket="bkt", port=None, options=()):
         self.test, self.port, self.bucket = test, port or free_port(), bucket
         self.program, self.root = venv_program("rclone"), test.mkdir("s3")
         os.makedirs(os.path.join(self.root, bucket), exist_ok=True)
-        self.process = None
+        self.options, self.process = options, None
         self.start()
 
     def start(self):
         log = open(self.test.path("rclone.log"), "ab")
         self.process = self.test.spawn(self.program, "serve", "s3", "--addr", f"127.0.0.1:{self.port}", "--auth-key",
-                                       f"{KEY},{SECRET}", self.root, stdout=log, stderr=log,
+                                       f"{KEY},{SECRET}", *self.options, self.root, stdout=log, stderr=log,
                                        env=dict(os.environ, RCLONE_CONFIG=self.test.path("rclone.conf")))
         wait_until(lambda: answers(self.port), 15, "rclone to listen")
 

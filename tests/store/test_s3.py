@@ -3,6 +3,7 @@ and ignores conditions (If-None-Match, If-Match), moto does it the other way rou
 of an answer."""
 import os
 import re
+import shutil
 import urllib.request
 
 from harness import FaultProxy, RcloneS3, Skip, TOP, free_port, run, test, wait_until
@@ -30,8 +31,8 @@ class MotoS3:
         urllib.request.urlopen(make, timeout=20).close()
 
 
-def run_live(s3, pattern, **env):
-    target = f"http://127.0.0.1:{s3.port},{s3.bucket},{KEY},{SECRET}"
+def run_live(s3, pattern, scheme="http", **env):
+    target = f"{scheme}://127.0.0.1:{s3.port},{s3.bucket},{KEY},{SECRET}"
     done = run(store_test(), "--gtest_filter=S3LiveTest." + pattern, timeout=100,
                env={**os.environ, "CADDIS_TEST_S3": target, **env})
     print(done.stdout)
@@ -42,12 +43,12 @@ def run_live(s3, pattern, **env):
 
 @test(timeout=120)
 def test_every_request_works_on_a_real_server(t):
-    run_live(RcloneS3(t), "*-*Cut*:*IfMatch*:*IfNoneMatch*")
+    run_live(RcloneS3(t), "*-*Cut*:*IfMatch*:*IfNoneMatch*:*Certificate*")
 
 
 @test(timeout=180)
 def test_conditions_hold_on_a_server_that_knows_them(t):
-    run_live(MotoS3(t), "*-*Cut*:*Secret*")
+    run_live(MotoS3(t), "*-*Cut*:*Secret*:*Certificate*")
 
 
 @test(timeout=60)
@@ -57,3 +58,14 @@ def test_a_read_goes_on_after_its_connection_was_cut(t):
     proxy.cut_bytes = 700_000
     run_live(s3, "AReadThroughCut*", CADDIS_TEST_S3_CUT=f"http://127.0.0.1:{proxy.port}")
     assert proxy.connections >= 6, proxy.connections
+
+
+@test(timeout=60)
+def test_objects_go_over_tls_to_a_server_whose_certificate_is_trusted(t):
+    if not shutil.which("openssl"):
+        raise Skip("there is no openssl to make a certificate with")
+    cert, key = t.path("cert.pem"), t.path("key.pem")
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
+        "-out", cert, "-days", "2", "-subj", "/CN=caddis test", "-addext", "subjectAltName=IP:127.0.0.1")
+    s3 = RcloneS3(t, options=("--cert", cert, "--key", key))
+    run_live(s3, "*Certificate*:*WhatWasPut*:*LargeObject*", scheme="https", CADDIS_TEST_S3_CA=cert)
