@@ -128,6 +128,7 @@ Task<void> Replica::maintain_loop(std::stop_token stop) {
       due[l.level] = next_boundary_ms(now, l.interval_ms);
       if (Status done = co_await compact(l.level, stop); !done) report("backup: compaction", done.error());
     }
+    co_await give_memory_back();
     if (state_ != ReplicaState::kFollow) continue;
     std::vector<ObjectInfo> expired = expired_level0(objects_, now, c_.options.retention);
     if (Status done = co_await remove_expired(std::move(expired), stop); !done)
