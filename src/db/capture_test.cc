@@ -82,7 +82,7 @@ class CaptureTest : public testing::Test {
     if (db_ != nullptr) sqlite3_close(db_);
   }
   void start() {
-    sql_ = std::make_unique<SqliteOnEngine>(disk_.root(), locks_.path());
+    sql_ = std::make_unique<SqliteOnEngine>(disk_.root(), locks_.path(), late_);
     Status opened = sql_->engine().open();
     ASSERT_TRUE(opened) << opened.error().message();
     db_ = sql_->open("app.db");
@@ -173,6 +173,7 @@ class CaptureTest : public testing::Test {
 
   LockDir locks_;
   os::FakeDisk disk_;
+  bool late_ = false;  // the log is synced as late as can be
   std::unique_ptr<SqliteOnEngine> sql_;
   sqlite3* db_ = nullptr;
   std::string last_error_;
@@ -379,10 +380,13 @@ TEST_F(CaptureTest, ASnapshotStaysAsItWasWhileTheAppWrites) {
 }
 
 // kill -9 and power loss, at every k-th change of the disk under a mixed load.
-class CaptureCrash : public CaptureTest, public testing::WithParamInterface<std::tuple<const char*, bool>> {};
+class CaptureCrash : public CaptureTest, public testing::WithParamInterface<std::tuple<const char*, bool, bool>> {
+ protected:
+  CaptureCrash() { late_ = std::get<2>(GetParam()); }
+};
 
 TEST_P(CaptureCrash, WhatWasAcknowledgedIsThereAfterwards) {
-  auto [mode, power] = GetParam();
+  auto [mode, power, late] = GetParam();
   std::string setup =
       std::string("pragma journal_mode=") + mode + "; pragma synchronous=full; pragma wal_autocheckpoint=7";
   must(setup + "; create table t(id integer primary key, v)");
@@ -413,9 +417,12 @@ TEST_P(CaptureCrash, WhatWasAcknowledgedIsThereAfterwards) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CaptureCrash,
-                         testing::Combine(testing::Values("wal", "delete", "persist", "truncate"), testing::Bool()),
+                         testing::Combine(testing::Values("wal", "delete", "persist", "truncate"), testing::Bool(),
+                                          testing::Bool()),
                          [](const auto& info) {
-                           return std::string(std::get<0>(info.param)) + (std::get<1>(info.param) ? "_power" : "_kill");
+                           return std::string(std::get<0>(info.param)) +
+                                  (std::get<1>(info.param) ? "_power" : "_kill") +
+                                  (std::get<2>(info.param) ? "_late_log" : "");
                          });
 
 }  // namespace

@@ -134,7 +134,8 @@ class Engine {
   std::int64_t now_us() const;
   // A write that may lead to a commit. Any thread; wakes the peer only when it is not watching this database already.
   void note_activity(const std::shared_ptr<Database>& db);
-  // A long transaction is about to be committed: its capture should begin now, not at the checkpoint's barrier. Any thread.
+  // A long transaction is about to be committed: its capture should begin now, not at the checkpoint's barrier. Any
+  // thread.
   void expect_commit(Database& db);
   // An LTX was added. Peer. `unsynced`: its file when it must still be synced before sinks hear `durable`.
   void committed(const std::shared_ptr<Database>& db, Commit commit, std::shared_ptr<os::File> unsynced);

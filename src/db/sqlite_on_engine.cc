@@ -14,6 +14,7 @@ namespace {
 
 struct Context {
   Engine* engine = nullptr;
+  std::vector<std::move_only_function<void()>>* pool = nullptr;
   std::string lock_path;
   std::map<std::string, std::shared_ptr<os::File>> plain;  // scratch files by name
 };
@@ -52,14 +53,22 @@ struct VfsFile {
 
 VfsFile* self_of(sqlite3_file* f) { return reinterpret_cast<VfsFile*>(f); }
 
-Status wait_for(Engine& engine, const std::function<void(Reply)>& call) {
+void run_pool(std::vector<std::move_only_function<void()>>& pool) {
+  for (auto& job : std::exchange(pool, {})) job();
+}
+
+Status wait_for(Context& context, const std::function<void(Reply)>& call) {
+  Engine& engine = *context.engine;
   Status result;
   bool done = false;
   call([&](Status s) {
     result = std::move(s);
     done = true;
   });
-  for (int i = 0; i < 100000 && !done; ++i) engine.step();
+  for (int i = 0; i < 100000 && !done; ++i) {
+    engine.step();
+    if (i % 20 == 19) run_pool(*context.pool);
+  }
   if (!done) return make_error(ErrorCode::kTimeout, "no answer");
   return result;
 }
@@ -73,8 +82,7 @@ int code_of(const Status& status, int otherwise) {
 int x_close(sqlite3_file* f) {
   VfsFile* self = self_of(f);
   if (self->kind == PartKind::kDatabase && *self->database != nullptr) {
-    (void)wait_for(*self->context->engine,
-                   [&](Reply r) { (*self->database)->flush(self->kind, *self->file, std::move(r)); });
+    (void)wait_for(*self->context, [&](Reply r) { (*self->database)->flush(self->kind, *self->file, std::move(r)); });
   }
   if (self->locks != nullptr) {
     self->locks->pMethods->xClose(self->locks);
@@ -121,7 +129,7 @@ int x_write(sqlite3_file* f, const void* in, int n, sqlite3_int64 at) {
   if (done && self->is_plain)
     done = (*self->file)->pwrite(data, offset);
   else if (done) {
-    done = wait_for(*self->context->engine,
+    done = wait_for(*self->context,
                     [&](Reply r) { (*self->database)->write(self->kind, *self->file, data, offset, std::move(r)); });
   }
   return code_of(done, SQLITE_IOERR_WRITE);
@@ -131,7 +139,7 @@ int x_truncate(sqlite3_file* f, sqlite3_int64 size) {
   VfsFile* self = self_of(f);
   auto bytes = static_cast<std::uint64_t>(size);
   if (self->is_plain) return code_of((*self->file)->truncate(bytes), SQLITE_IOERR_TRUNCATE);
-  Status done = wait_for(*self->context->engine,
+  Status done = wait_for(*self->context,
                          [&](Reply r) { (*self->database)->truncate(self->kind, *self->file, bytes, std::move(r)); });
   return code_of(done, SQLITE_IOERR_TRUNCATE);
 }
@@ -141,8 +149,8 @@ int x_sync(sqlite3_file* f, int) {
   if (self->is_plain) return code_of((*self->file)->sync(), SQLITE_IOERR_FSYNC);
   // The system's VFS syncs the directory with the first sync of a new journal or WAL.
   if (self->kind != PartKind::kDatabase && !self->context->engine->sync_names()) return SQLITE_IOERR_DIR_FSYNC;
-  Status done = wait_for(*self->context->engine,
-                         [&](Reply r) { (*self->database)->sync(self->kind, *self->file, true, std::move(r)); });
+  Status done =
+      wait_for(*self->context, [&](Reply r) { (*self->database)->sync(self->kind, *self->file, true, std::move(r)); });
   return code_of(done, SQLITE_IOERR_FSYNC);
 }
 
@@ -177,7 +185,7 @@ void x_shm_barrier(sqlite3_file* f) { locks_of(f)->pMethods->xShmBarrier(locks_o
 int x_shm_unmap(sqlite3_file* f, int remove) {
   VfsFile* self = self_of(f);
   if (remove != 0 && *self->database != nullptr && (*self->database)->part(PartKind::kShm) != nullptr) {
-    (void)wait_for(*self->context->engine, [&](Reply r) { (*self->database)->remove(PartKind::kShm, std::move(r)); });
+    (void)wait_for(*self->context, [&](Reply r) { (*self->database)->remove(PartKind::kShm, std::move(r)); });
   }
   return self->locks->pMethods->xShmUnmap(self->locks, remove);
 }
@@ -277,8 +285,7 @@ int x_delete(sqlite3_vfs* vfs, const char* path, int) {
     }
     return SQLITE_IOERR_DELETE_NOENT;
   }
-  return code_of(wait_for(*context.engine, [&](Reply r) { db->remove(target.kind, std::move(r)); }),
-                 SQLITE_IOERR_DELETE);
+  return code_of(wait_for(context, [&](Reply r) { db->remove(target.kind, std::move(r)); }), SQLITE_IOERR_DELETE);
 }
 
 int x_access(sqlite3_vfs* vfs, const char* path, int, int* out) {
@@ -300,20 +307,25 @@ int x_full_path(sqlite3_vfs*, const char* path, int n, char* out) {
 
 }  // namespace
 
-SqliteOnEngine::SqliteOnEngine(std::shared_ptr<os::Dir> data_dir, std::string lock_path)
+SqliteOnEngine::SqliteOnEngine(std::shared_ptr<os::Dir> data_dir, std::string lock_path, bool late)
     : lock_path_(std::move(lock_path)) {
   static std::atomic<int> counter{0};
   engine_ = std::make_unique<Engine>(EngineOptions{.data_dir = std::move(data_dir),
                                                    .clock = &clock_,
                                                    .retention_interval_ms = 0,
                                                    .node_id = 1,
-                                                   .offload = [](std::move_only_function<void()> fn) { fn(); }});
+                                                   .offload = [this, late](std::move_only_function<void()> fn) {
+                                                     if (late)
+                                                       pool_.push_back(std::move(fn));
+                                                     else
+                                                       fn();
+                                                   }});
   sqlite3_vfs* real = sqlite3_vfs_find("unix");
   vfs_ = std::make_unique<sqlite3_vfs>(*real);
   vfs_name_ = "engine" + std::to_string(++counter);
   vfs_->zName = vfs_name_.c_str();
   vfs_->szOsFile = sizeof(VfsFile);
-  vfs_->pAppData = new Context{engine_.get(), lock_path_, {}};
+  vfs_->pAppData = new Context{engine_.get(), &pool_, lock_path_, {}};
   vfs_->xOpen = x_open;
   vfs_->xDelete = x_delete;
   vfs_->xAccess = x_access;
@@ -336,6 +348,7 @@ sqlite3* SqliteOnEngine::open(const std::string& name) {
 void SqliteOnEngine::step() {
   for (int i = 0; i < 50; ++i) {
     std::int64_t us = engine_->step();
+    run_pool(pool_);
     if (us < 0) return;
     if (us > 0) engine_->wait(us);
   }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "db/engine.h"
@@ -17,8 +18,9 @@ namespace caddis::db {
 
 class SqliteOnEngine {
  public:
-  // `data_dir` outlives it; `lock_path` is a real directory for lock files.
-  SqliteOnEngine(std::shared_ptr<os::Dir> data_dir, std::string lock_path);
+  // `data_dir` outlives it; `lock_path` is a real directory for lock files. `late`: what the engine gives to the pool
+  // (syncs of the log) is done only when SQLite would wait for it for ever, as on a slow disk.
+  SqliteOnEngine(std::shared_ptr<os::Dir> data_dir, std::string lock_path, bool late = false);
   ~SqliteOnEngine();
   SqliteOnEngine(const SqliteOnEngine&) = delete;
   SqliteOnEngine& operator=(const SqliteOnEngine&) = delete;
@@ -27,13 +29,14 @@ class SqliteOnEngine {
   ManualClock& clock() { return clock_; }
   // A connection to database NAME. The caller closes it.
   sqlite3* open(const std::string& name);
-  void step();  // lets the peer do all that is due now
+  void step();  // lets the peer, and the pool, do all that is due now
 
   std::string& lock_path() { return lock_path_; }
 
  private:
   ManualClock clock_;
   std::string lock_path_;
+  std::vector<std::move_only_function<void()>> pool_;
   std::unique_ptr<Engine> engine_;
   std::string vfs_name_;
   std::unique_ptr<sqlite3_vfs> vfs_;
