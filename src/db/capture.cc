@@ -141,6 +141,7 @@ Result<CaptureOutcome> Capture::commit_scan(WalScan scan, const WalTail& from, s
   Change change{.commit = scan.pages,
                 .page_size = page_size,
                 .transactions = transactions,
+                .durable = sync_each_,
                 .from = from,
                 .to_frame = scan.tail.point.frame_no};
   Pgno lock = lock_pgno(page_size);

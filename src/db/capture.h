@@ -127,6 +127,7 @@ class Capture {
   std::unique_ptr<os::Dir> ltx_dir_;
   Position position_;
   PageSums sums_;
+  bool sync_each_ = false;  // boot and close: what is captured must be durable before its source goes
   std::optional<WalTail> wal_;
   bool index_torn_ = false;
   bool index_seen_ = false;                                      // this -wal has had an initialised wal-index

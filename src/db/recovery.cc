@@ -64,6 +64,7 @@ Status Recovery::open_files() {
 }
 
 Status Recovery::boot() {
+  capture_.sync_each_ = true;
   TRY(open_files());
   TRY(resolve_journal());
   Result<SavedSums> saved = load_sums(*db_.engine_.sums_, db_.name());
@@ -84,6 +85,7 @@ Status Recovery::boot() {
   db_.set_published(capture_.position_, sums.page_count(), sums.page_size_bytes(),
                     db_.engine_.options().clock->wall_ms());
   if (capture_.position_.txid != capture_.saved_txid_) TRY(save(false));
+  capture_.sync_each_ = false;
   // An empty file stays: SQLite made it and has not written yet. It is no database for anybody else.
   return {};
 }
@@ -465,6 +467,7 @@ Status Recovery::save(bool with_identity) {
 }
 
 Status Recovery::close() {
+  capture_.sync_each_ = true;
   TRY(resolve_journal());
   if (!committed_pages_.empty()) TRY(verify_all("a transaction over several databases was being committed"));
   if (db_.dirty_without_journal()) {
