@@ -168,6 +168,41 @@ TEST_F(BootTest, ADamagedPageThatTheLogStillCoversIsRepaired) {
   EXPECT_EQ(text("a.db", "pragma integrity_check"), "ok");
 }
 
+TEST_F(BootTest, ADatabaseCutShortIsRepairedFromTheLogOrRefused) {
+  shell("mkdir -p " + data("dbs/a.db"));
+  make_database("dbs/a.db/database", "create table t(v); insert into t values(randomblob(30000))");
+  must_boot();
+  text("a.db", "insert into t values('last')");
+  std::string before = position("a.db");
+  ASSERT_TRUE(sql_->engine().close());
+  shell("truncate -s 20480 " + data("dbs/a.db/database"));
+  must_boot();
+  EXPECT_EQ(position("a.db"), before);
+  EXPECT_EQ(text("a.db", "select count(*) from t"), "2");
+  EXPECT_EQ(text("a.db", "pragma integrity_check"), "ok");
+  ASSERT_TRUE(sql_->engine().close());
+  shell("truncate -s 20480 " + data("dbs/a.db/database") + " && rm " + data("dbs/a.db/ltx/0000000000000001*"));
+  Status refused = boot();
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("damaged"), std::string::npos) << refused.error().message();
+}
+
+TEST_F(BootTest, AMissingDatabaseIsMadeFromTheLogOrRefused) {
+  shell("mkdir -p " + data("dbs/a.db"));
+  make_database("dbs/a.db/database", "create table t(v); insert into t values('first')");
+  must_boot();
+  text("a.db", "insert into t values('last')");
+  std::string before = position("a.db");
+  ASSERT_TRUE(sql_->engine().close());
+  shell("rm " + data("dbs/a.db/database"));
+  must_boot();
+  EXPECT_EQ(position("a.db"), before);
+  EXPECT_EQ(text("a.db", "select v from t"), "first,last");
+  ASSERT_TRUE(sql_->engine().close());
+  shell("rm " + data("dbs/a.db/database") + " " + data("dbs/a.db/ltx/0000000000000001*"));
+  EXPECT_FALSE(boot());
+}
+
 TEST_F(BootTest, ARestoredFileStartsAtItsPositionAndTheNextCommitFollows) {
   shell("mkdir -p " + data("caddis/tmp"));
   make_database("caddis/tmp/restored", "pragma journal_mode=wal; create table t(v); insert into t values('back')");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "base/log.h"
 #include "db/engine.h"
@@ -169,7 +170,15 @@ Status Recovery::boot_known(SavedSums saved) {
     bool no_newer_log = log_.empty() || log_.back().max <= saved.position.txid;
     if (unchanged && no_newer_log && !has(PartKind::kWal)) return {};
     if (!unchanged) {
-      verify_ = true;
+      TRY_ASSIGN(std::uint64_t size, database_size());
+      if (size == 0 && capture_.sums_.page_count() > 0) {
+        log_warn("the database file is gone; it is made from the log", {{"db", db_.name()}});
+        capture_.position_ = {};
+        capture_.sums_.reset(0);
+        return boot_unknown();
+      }
+      TRY_ASSIGN(repair_, is_damaged());
+      verify_ = !repair_;
       verify_reason_ = "the database file was changed while caddis was not running";
     }
   }
@@ -185,7 +194,60 @@ Status Recovery::boot_known(SavedSums saved) {
     }
     TRY(redo(*chain));
   }
+  if (repair_) TRY(repair_from_log());
   return take_wal();
+}
+
+// A change by SQLite leaves a whole file, and in rollback mode another page 1 (its change counter). Anything else is
+// damage.
+Result<bool> Recovery::is_damaged() {
+  Result<std::pair<std::uint32_t, std::uint32_t>> geometry = capture_.file_geometry();
+  if (!geometry) return true;
+  TRY_ASSIGN(std::uint64_t size, database_size());
+  if (size < std::uint64_t{geometry->first} * geometry->second) return true;
+  if (geometry->first != capture_.sums_.page_size_bytes()) return false;
+  Bytes page(geometry->first);
+  TRY(capture_.read_page({Pgno(1), 0}, geometry->first, page));
+  std::optional<sqlite::DbHeader> header = sqlite::parse_header(page);
+  bool same_header = ltx::page_checksum(Pgno(1), page) == capture_.sums_.get(Pgno(1));
+  return header && !header->is_wal() && same_header;
+}
+
+// Newest file first: the page whose checksum is the recorded one is the page.
+Status Recovery::repair_from_log() {
+  const PageSums& sums = capture_.sums_;
+  std::uint32_t page_size = sums.page_size_bytes();
+  std::set<std::uint32_t> wrong;
+  Bytes bytes(page_size);
+  for (std::uint32_t p = 1; p <= sums.page_count(); ++p) {
+    if (Pgno(p) == lock_pgno(page_size)) continue;
+    TRY(capture_.read_page({Pgno(p), 0}, page_size, bytes));
+    if (ltx::page_checksum(Pgno(p), bytes) != sums.get(Pgno(p))) wrong.insert(p);
+  }
+  std::size_t damaged = wrong.size();
+  PartFile file = db_.part(PartKind::kDatabase);
+  for (auto entry = log_.rbegin(); entry != log_.rend() && !wrong.empty(); ++entry) {
+    TRY_ASSIGN(std::unique_ptr<os::File> ltx, db_.engine_.log().open(db_.name(), *entry));
+    std::unique_ptr<ltx::PageSource> pages = ltx::make_decoder(ltx::Version::kV1, source_of(*ltx));
+    Result<std::optional<ltx::Page>> page = std::nullopt;
+    for (page = pages->next(); page && *page; page = pages->next()) {
+      if (!wrong.contains((*page)->pgno.value()) || (*page)->data.size() != page_size) continue;
+      if (ltx::page_checksum((*page)->pgno, (*page)->data) != sums.get((*page)->pgno)) continue;
+      TRY(file->pwrite((*page)->data, std::uint64_t{(*page)->pgno.index()} * page_size));
+      wrong.erase((*page)->pgno.value());
+    }
+  }
+  if (!wrong.empty()) {
+    return corrupt(
+        "{} of its {} pages are damaged (the first is {}) and the log does not have them; restore it from a backup: "
+        "caddis restore",
+        wrong.size(), sums.page_count(), *wrong.begin());
+  }
+  TRY(file->truncate(std::uint64_t{sums.page_count()} * page_size));
+  TRY(file->datasync());
+  log_warn("the database file was damaged and is repaired from the log",
+           {{"db", db_.name()}, {"pages", std::to_string(damaged)}});
+  return {};
 }
 
 Status Recovery::redo(const std::vector<LogEntry>& chain) {

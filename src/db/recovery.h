@@ -8,6 +8,7 @@
 //   no side file, log (a LiteFS volume)        every page read once; the last LTX applied again, its checksum compared
 //   database without log                       adopted as TXID 1
 //   bytes that are no database                 set aside under caddis/lost/
+//   database file cut short or damaged         its pages are taken from the log; what the log lacks is an error
 // Whatever then differs from the recorded checksums becomes one more transaction; nothing is dropped to make it fit.
 #pragma once
 
@@ -44,6 +45,8 @@ class Recovery {
   Status remove_wal();
   Status compute_sums();
   Status verify_all(std::string_view reason);
+  Result<bool> is_damaged();
+  Status repair_from_log();
   Status set_aside(std::string_view reason);
   Status save(bool with_identity);
   Result<SavedSums::Identity> identity();
@@ -55,6 +58,7 @@ class Recovery {
   std::vector<LogEntry> log_;
   std::vector<std::uint32_t> committed_pages_;  // of a journal whose super-journal is gone
   bool verify_ = false;
+  bool repair_ = false;
   std::string verify_reason_;
 };
 

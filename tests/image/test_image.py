@@ -28,7 +28,7 @@ def with_devices(t, root):
 
 
 def in_tree(root, *command, timeout=30, **options):
-    return run("chroot", root, *command, timeout=timeout, cwd=root, **options)
+    return run("/usr/sbin/chroot", root, *command, timeout=timeout, cwd=root, **options)
 
 
 def serves_an_app(t, root, program, app):
@@ -97,7 +97,7 @@ class DockerBuild:
             shutil.copy2(source, target)
 
     def do_run(self, rest):
-        run("chroot", self.root, "/bin/sh", "-c", f"cd {self.cwd} && {rest}", timeout=900)
+        run("/usr/sbin/chroot", self.root, "/bin/sh", "-c", f"cd {self.cwd} && {rest}", timeout=900)
 
     def do_entrypoint(self, rest):
         self.entrypoint = rest
