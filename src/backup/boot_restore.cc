@@ -124,8 +124,7 @@ class BootRestore {
       // What the target said last is worth more than "stopped".
       if (found.error().code() != ErrorCode::kCancelled || answer.cause.empty()) {
         bool silent = found.error().code() == ErrorCode::kCancelled;
-        answer.cause =
-            silent ? fmt::format("no answer within {} ms", options_.timeout_ms) : found.error().message();
+        answer.cause = silent ? fmt::format("no answer within {} ms", options_.timeout_ms) : found.error().message();
       }
       if (stop_.stop_requested() || stall.stalled() || stall.over() || is_lasting(found.error())) co_return;
       log_warn("the backup target does not answer, asking again", {{"target", target.url()}, {"error", answer.cause}});

@@ -91,6 +91,16 @@ Result<LogPiece> read_piece(LocalDatabases& databases, const std::string& name, 
   return encode_batch(batch, options.epoch);
 }
 
+// A restored database's log begins with a file that says where it is and changes nothing. What led there is not in it.
+Result<bool> begins_with_marker(LocalDatabases& databases, const std::string& name,
+                                const std::vector<db::LogEntry>& chain) {
+  if (chain.empty() || chain.front().min == Txid(1)) return false;
+  TRY_ASSIGN(std::unique_ptr<os::File> file, databases.open_log(name, chain.front()));
+  TRY_ASSIGN(ltx::Header header, read_header(*file));
+  TRY_ASSIGN(ltx::Trailer trailer, read_trailer(*file, header));
+  return header.pre_apply == trailer.post_apply;
+}
+
 }  // namespace
 
 ltx::Source source_of_file(const os::File& file) {
@@ -114,6 +124,8 @@ Result<LogPiece> next_piece(LocalDatabases& databases, const std::string& name, 
   Result<std::vector<db::LogEntry>> chain = databases.chain(name, after, upto);
   if (!chain && chain.error().code() == ErrorCode::kNotFound) return broken(chain.error().message());
   if (!chain) return std::unexpected(std::move(chain).error());
+  TRY_ASSIGN(bool marker, begins_with_marker(databases, name, *chain));
+  if (marker) return broken(fmt::format("the log begins at TXID {}", chain->front().min));
   return read_piece(databases, name, *chain, options);
 }
 
@@ -125,10 +137,11 @@ Result<std::optional<Checksum>> checksum_at(LocalDatabases& databases, const std
     if (!ends_there && !begins_after) continue;
     TRY_ASSIGN(std::unique_ptr<os::File> file, databases.open_log(name, entry));
     TRY_ASSIGN(ltx::Header header, read_header(*file));
-    if (begins_after && header.pre_apply != Checksum()) return std::optional(header.pre_apply);
-    if (!ends_there) continue;
     TRY_ASSIGN(ltx::Trailer trailer, read_trailer(*file, header));
-    return std::optional(trailer.post_apply);
+    if (ends_there) return std::optional(trailer.post_apply);
+    // A file that changes nothing marks where a restored log begins: what was before it is not known.
+    if (header.pre_apply != Checksum() && header.pre_apply != trailer.post_apply)
+      return std::optional(header.pre_apply);
   }
   return std::optional<Checksum>();
 }

@@ -46,6 +46,23 @@ class TestHistory {
     }
     return write(std::move(written), count, 1);
   }
+  // How the log of a database begins that was restored at this position: page 1, unchanged.
+  HistoryFile restored_marker() const {
+    ltx::Header header;
+    header.page_size_bytes = page_size_;
+    header.commit = page_count();
+    header.min_txid = header.max_txid = position_.txid;
+    header.timestamp_ms = wall_ms_;
+    header.pre_apply = position_.checksum;
+    HistoryFile file{header.min_txid, header.max_txid, {}};
+    auto encoder = ltx::make_encoder(ltx::Version::kV1, header, [&file](ByteView piece) -> Status {
+      append(file.v1, piece);
+      return {};
+    });
+    EXPECT_TRUE(encoder->add_page(Pgno(1), pages_.front()));
+    EXPECT_TRUE(encoder->finish(position_.checksum));
+    return file;
+  }
   // DROP: an LTX of size 0.
   const HistoryFile& drop() { return commit({}, 0); }
   void change_page_size(std::uint32_t page_size_bytes) {

@@ -161,6 +161,12 @@ class FakeDatabases final : public LocalDatabases {
     one.live = history.page_count() > 0;
     all[name] = std::move(one);
   }
+  // As after a restore: the log holds only where it begins.
+  void set_restored(const std::string& name, const TestHistory& history) {
+    set(name, history);
+    MutexLock lock(mutex_);
+    all[name].log = {history.restored_marker()};
+  }
   static db::Commit commit_of(const std::string& name, const TestHistory& history) {
     db::Commit c;
     c.name = name;

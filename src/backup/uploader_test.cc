@@ -337,6 +337,43 @@ TEST_F(UploaderTest, Level1IsMadeFromTheObjectsWhenTheLogIsGone) {
   expect_restorable();
 }
 
+TEST_F(UploaderTest, BeginningOfARestoredLogIsNeverTakenForATransaction) {
+  options.levels = {{1, 50}};
+  start();
+  commit({}, 10);
+  commit({2}, 10);
+  ASSERT_TRUE(uploaded());
+  ASSERT_TRUE(run_until([&] { return !at(1).empty() && at(1).back().substr(17) == "0000000000000002.ltx"; }));
+  flush(1000);
+  options.levels = {{1, 3'600'000}};
+  commit({3, 4, 5}, 10);
+  start();
+  ASSERT_TRUE(uploaded());
+  flush(1000);
+  databases.set_restored("app.db", history);  // the volume was lost, and came back from here
+  options.levels = {{1, 50}};
+  start();
+  ASSERT_TRUE(run_until([&] { return at(1).back().substr(17) == "0000000000000003.ltx"; }));
+  std::erase_if(target->objects, [](const auto& o) { return std::get<1>(o.first) != 1; });
+  expect_restorable();
+}
+
+TEST_F(UploaderTest, SecondTargetThatIsBehindARestoredVolumeGetsASnapshot) {
+  auto other = std::make_shared<MemoryTarget>(loop, "memory://other");
+  start_with_two(other);
+  commit({}, 10);
+  ASSERT_TRUE(run_until([&] { return status(0).uploaded == Txid(1) && status(1).uploaded == Txid(1); }));
+  flush(1000);
+  history.commit({2, 3}, 10);
+  std::filesystem::remove_all(folder.path() + "/targets");
+  databases.set_restored("app.db", history);
+  start_with_two(other);
+  ASSERT_TRUE(run_until([&] { return status(1).uploaded == Txid(2); }));
+  auto result = loop::run_until_done(loop, restore_database(loop, *other, "app.db", *folder.dir, "out", {}, {}));
+  ASSERT_TRUE(result) << result.error().message();
+  EXPECT_EQ(folder.read("out"), history.image());
+}
+
 TEST_F(UploaderTest, StoppedTargetCostsNothing) {
   options.levels = {{1, 20}};
   target->insert("app.db", 0, Txid(1), Txid(9), Bytes(10));

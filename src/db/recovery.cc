@@ -540,6 +540,11 @@ Status Recovery::close() {
   if (wal != nullptr) {
     TRY(capture_.capture_wal(true));
     TRY_ASSIGN(std::uint64_t size, wal->size_bytes());
+    // After a truncation or restart that no transaction followed, the frames we know lie in a WAL that is gone; SQLite
+    // had copied all of them before.
+    std::optional<WalTail> on_disk = capture_.read_wal_start(*wal);
+    bool same = on_disk && capture_.wal_ && capture_.wal_->same_salts(on_disk->header.salt1, on_disk->header.salt2);
+    if (!same) capture_.wal_frames_.clear();
     if (size > kCloseBackfillBytes) return {};  // the next boot copies it; the log and the old side file are enough
     TRY(backfill());
     TRY(remove_wal());
