@@ -136,6 +136,7 @@ class Capture {
   std::uint64_t bytes_since_saved_ = 0;
   std::int64_t saved_at_ms_ = 0;
   bool saving_ = false;
+  Txid written_sums_txid_;  // of the side file on disk; under Engine::sums_mutex_
   bool dirs_synced_ = false;
   // pacing (engine.cc)
   std::int64_t next_look_us_ = 0;

@@ -208,14 +208,15 @@ void Database::truncate(PartKind kind, const PartFile& file, std::uint64_t size_
         return reply(std::move(done));
       }
       // The checkpoint barrier: nBackfill is stored, and the WAL may be restarted, only after this has been answered.
-      // By then the log is durable too, so that after a power loss it is never behind a database that has no WAL left
-      // to make up for it: recovery writes the log's pages over the database's.
+      // By then the log is durable too (unless the app runs with synchronous=OFF), so that after a power loss it is
+      // never behind a database that has no WAL left to make up for it: recovery writes the log's pages over it.
       engine_.post([self = shared_from_this(), file, size_bytes, reply = std::move(reply)]() mutable {
         self->when_captured([self, file, size_bytes, reply = std::move(reply)](Status captured) mutable {
           if (!captured) return reply(std::move(captured));
           Status done = file->truncate(size_bytes);
           if (done) done = self->capture_->checkpoint_passed();
-          if (!done) return reply(std::move(done));
+          bool durable = self->wal_synced_.exchange(false, std::memory_order_acq_rel);
+          if (!done || !durable) return reply(std::move(done));
           self->engine_.when_log_durable(std::move(reply));
         });
       });
@@ -257,6 +258,7 @@ void Database::sync(PartKind kind, const PartFile& file, bool data_only, Reply r
     MutexLock lock(mutex_);
     journal_synced_ = true;
   } else if (kind == PartKind::kWal) {
+    wal_synced_.store(true, std::memory_order_release);
     engine_.note_activity(shared_from_this());  // the wal-index follows when this is answered
   } else if (kind == PartKind::kDatabase && dirty_without_journal()) {
     // journal_mode=MEMORY or OFF: the sync of the database is the commit.

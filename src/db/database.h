@@ -135,6 +135,7 @@ class Database : public std::enable_shared_from_this<Database> {
   std::int64_t last_write_us_ GUARDED_BY(mutex_) = 0;
   bool journal_live_ GUARDED_BY(mutex_) = false;    // -journal has a header that is not zeroed
   bool journal_synced_ GUARDED_BY(mutex_) = false;  // the app syncs: its commits are to survive power loss
+  std::atomic<bool> wal_synced_{false};  // the app synced -wal since the last checkpoint: synchronous is not OFF
   std::shared_ptr<MountView> view_ GUARDED_BY(mutex_);
   std::shared_ptr<SnapshotCow> snapshot_ GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> wal_end_{0};   // end of the last write to -wal

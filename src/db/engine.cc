@@ -493,6 +493,14 @@ void Engine::reply_drain(std::vector<std::shared_ptr<Database>> rest, Reply repl
   db->when_captured(std::move(next));
 }
 
+Status Engine::write_sums(Database& db, const SavedSums& saved) {
+  MutexLock lock(sums_mutex_);
+  if (saved.position.txid < db.capture_->written_sums_txid_) return {};
+  TRY(save_sums(*sums_, db.name(), saved));
+  db.capture_->written_sums_txid_ = saved.position.txid;
+  return {};
+}
+
 void Engine::save_sums_if_due(Database& db, bool now) {
   Capture& capture = *db.capture_;
   if (capture.saving_ || capture.position_.txid == capture.saved_txid_) return;
@@ -513,7 +521,7 @@ void Engine::save_sums_if_due(Database& db, bool now) {
     }
     options_.offload([this, self, saved, file] {
       Status done = file == nullptr ? Status{} : file->datasync();
-      if (done) done = save_sums(*sums_, self->name(), *saved);
+      if (done) done = write_sums(*self, *saved);
       post([self, saved, done = std::move(done)] {
         self->capture_->saving_ = false;
         if (done)

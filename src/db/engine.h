@@ -14,7 +14,9 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "base/mutex.h"
 #include "db/database.h"
+#include "db/page_sums.h"
 #include "db/snapshot.h"
 #include "os/file.h"
 
@@ -151,6 +153,8 @@ class Engine {
   void start_sync();
   void begin_snapshot(const std::shared_ptr<Database>& db);
   void save_sums_if_due(Database& db, bool now);
+  // Writes the side file, unless a newer one has been written. Any thread: a save under way may meet the one at close.
+  Status write_sums(Database& db, const SavedSums& saved);
   void enforce_retention();
   void enforce_retention(Database& db);
 
@@ -160,6 +164,7 @@ class Engine {
   std::unique_ptr<os::Dir> scratch_;
   std::unique_ptr<os::Dir> tmp_;
   std::unique_ptr<os::Dir> sums_;
+  Mutex sums_mutex_;  // one side file is written at a time
   std::unique_ptr<os::Dir> lost_;
   std::unique_ptr<Log> log_;
   std::atomic<bool> writable_{false};

@@ -523,7 +523,7 @@ Status Recovery::save(bool with_identity) {
     else
       saved.identity = SavedSums::Identity{};
   }
-  TRY(save_sums(*db_.engine_.sums_, db_.name(), saved));
+  TRY(db_.engine_.write_sums(db_, saved));
   capture_.saved_txid_ = capture_.position_.txid;
   return {};
 }
