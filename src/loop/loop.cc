@@ -44,9 +44,14 @@ void LoopImpl::shut_down() {
   dropped.clear();
   uv_close(reinterpret_cast<uv_handle_t*>(&async_), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&timer_), nullptr);
-  // Every other handle's owner has closed it or is a coroutine that never ends; the memory of those is not ours to free.
+  // Every other handle's owner has closed it or is a coroutine that never ends; the memory of those is not ours to
+  // free.
   uv_walk(
-      &uv, [](uv_handle_t* h, void*) { if (!uv_is_closing(h)) uv_close(h, nullptr); }, nullptr);
+      &uv,
+      [](uv_handle_t* h, void*) {
+        if (!uv_is_closing(h)) uv_close(h, nullptr);
+      },
+      nullptr);
   uv_run(&uv, UV_RUN_DEFAULT);
   deadlines_.clear();
   CHECK_EQ(uv_loop_close(&uv), 0);
@@ -70,7 +75,8 @@ void LoopImpl::on_async() {
 
 LoopImpl::Deadlines::iterator LoopImpl::add_deadline(std::int64_t delay_ms, std::move_only_function<void()> fn) {
   uv_update_time(&uv);  // a callback may have run long
-  auto it = deadlines_.emplace(uv_now(&uv) + static_cast<std::uint64_t>(std::max<std::int64_t>(delay_ms, 0)), std::move(fn));
+  auto it =
+      deadlines_.emplace(uv_now(&uv) + static_cast<std::uint64_t>(std::max<std::int64_t>(delay_ms, 0)), std::move(fn));
   if (it == deadlines_.begin()) arm();
   return it;
 }

@@ -2,8 +2,8 @@
 // One thread runs it and owns everything made from it; post() and stop() are the only calls for other threads.
 // Everything that waits takes a std::stop_token last and ends with kCancelled when it is requested (from any thread);
 // timeout_ms 0 means no limit, otherwise kTimeout. Loop must outlive what was made from it, except Timer and FdWatch.
-// ~Loop closes all handles and waits for work on the pool; coroutines still suspended then are never resumed (nor freed).
-// The constructor gives SIGPIPE an empty handler (not "ignore": children started by exec get the default back).
+// ~Loop closes all handles and waits for work on the pool; coroutines still suspended then are never resumed (nor
+// freed). The constructor gives SIGPIPE an empty handler (not "ignore": children started by exec get the default back).
 #pragma once
 
 #include <coroutine>

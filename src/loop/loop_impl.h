@@ -44,8 +44,8 @@ class LoopImpl : public std::enable_shared_from_this<LoopImpl> {
   Deadlines deadlines_;
 };
 
-// One coroutine waiting for one event, with time-out and stop. Kept by shared_ptr in the uv callback's closure and in the
-// waiting frame, so that neither side dies under the other.
+// One coroutine waiting for one event, with time-out and stop. Kept by shared_ptr in the uv callback's closure and in
+// the waiting frame, so that neither side dies under the other.
 class Pending : public std::enable_shared_from_this<Pending> {
  public:
   explicit Pending(std::shared_ptr<LoopImpl> loop) : loop_(std::move(loop)) {}

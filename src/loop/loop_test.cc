@@ -67,7 +67,7 @@ TEST(Loop, OffloadRunsOnAnotherThreadAndResumesOnTheLoop) {
   auto body = [](Loop& l) -> Task<bool> {
     std::thread::id here = std::this_thread::get_id();
     std::thread::id there = co_await offload(l, [] { return std::this_thread::get_id(); });
-    co_return here != there && here == std::this_thread::get_id();
+    co_return here != there&& here == std::this_thread::get_id();
   };
   EXPECT_TRUE(run_until_done(loop, body(loop)));
 }
@@ -98,7 +98,9 @@ TEST(Timer, FiresOnceOrRepeatedlyAndNotAfterStop) {
   Timer b = Timer::every(loop, 1, [&] {
     if (++many == 5) loop.stop();
   });
-  { Timer c = Timer::after(loop, 1, [&] { ++never; }); }
+  {
+    Timer c = Timer::after(loop, 1, [&] { ++never; });
+  }
   loop.run();
   EXPECT_EQ(once, 1);
   EXPECT_EQ(many, 5);

@@ -54,9 +54,8 @@ struct Socket : std::enable_shared_from_this<Socket> {
     if (std::exchange(closed, true)) return;
     if (!uv_is_closing(&handle)) {
       self = shared_from_this();
-      uv_close(&handle, [](uv_handle_t* h) {
-        std::shared_ptr<Socket> last = std::move(static_cast<Socket*>(h->data)->self);
-      });
+      uv_close(&handle,
+               [](uv_handle_t* h) { std::shared_ptr<Socket> last = std::move(static_cast<Socket*>(h->data)->self); });
     }
     auto cancel = [](std::shared_ptr<Pending> p) {
       if (p) p->finish(std::unexpected(Error(ErrorCode::kCancelled, "closed on this side")));
@@ -80,9 +79,12 @@ struct Socket : std::enable_shared_from_this<Socket> {
           uv_read_stop(st);
           auto p = std::exchange(s->reading, nullptr);
           if (!p) return;
-          if (n == UV_EOF) p->finish(std::size_t{0});
-          else if (n < 0) p->finish(std::unexpected(uv_failure(static_cast<int>(n), "read from " + s->peer)));
-          else p->finish(static_cast<std::size_t>(n));
+          if (n == UV_EOF)
+            p->finish(std::size_t{0});
+          else if (n < 0)
+            p->finish(std::unexpected(uv_failure(static_cast<int>(n), "read from " + s->peer)));
+          else
+            p->finish(static_cast<std::size_t>(n));
         });
     if (rc != 0) {
       auto p = std::exchange(reading, nullptr);
@@ -146,8 +148,10 @@ class UvStream final : public Stream {
     r->req.data = r;
     int rc = uv_shutdown(&r->req, &s->stream, [](uv_shutdown_t* req, int status) {
       std::unique_ptr<Request> owned(static_cast<Request*>(req->data));
-      if (status == 0) owned->pending->finish(std::size_t{0});
-      else owned->pending->finish(std::unexpected(uv_failure(status, "shut down")));
+      if (status == 0)
+        owned->pending->finish(std::size_t{0});
+      else
+        owned->pending->finish(std::unexpected(uv_failure(status, "shut down")));
     });
     if (rc != 0) {
       delete r;
@@ -165,7 +169,8 @@ class UvStream final : public Stream {
     return uv_buf_init(const_cast<char*>(reinterpret_cast<const char*>(data.data())),
                        static_cast<unsigned>(std::min<std::size_t>(data.size(), kWriteChunk)));
   }
-  // At most kWriteChunk bytes, so that the time-out is one of progress. Never touches data after an abort: close() drops it.
+  // At most kWriteChunk bytes, so that the time-out is one of progress. Never touches data after an abort: close()
+  // drops it.
   static Task<Result<std::size_t>> write_some(std::shared_ptr<Socket> s, ByteView data, std::int64_t timeout_ms,
                                               std::stop_token stop) {
     struct Request {
@@ -185,8 +190,10 @@ class UvStream final : public Stream {
     int rc = uv_write(&r->req, &s->stream, &buf, 1, [](uv_write_t* req, int status) {
       std::unique_ptr<Request> owned(static_cast<Request*>(req->data));
       if (owned->socket->writing == owned->pending) owned->socket->writing = nullptr;
-      if (status == 0) owned->pending->finish(std::size_t{0});
-      else owned->pending->finish(std::unexpected(uv_failure(status, "write to " + owned->socket->peer)));
+      if (status == 0)
+        owned->pending->finish(std::size_t{0});
+      else
+        owned->pending->finish(std::unexpected(uv_failure(status, "write to " + owned->socket->peer)));
     });
     if (rc != 0) {
       delete r;
@@ -202,8 +209,9 @@ class UvStream final : public Stream {
 
 Result<sockaddr_storage> to_sockaddr(const SocketAddress& a) {
   sockaddr_storage out{};
-  int rc = a.ip.find(':') != std::string::npos ? uv_ip6_addr(a.ip.c_str(), a.port, reinterpret_cast<sockaddr_in6*>(&out))
-                                               : uv_ip4_addr(a.ip.c_str(), a.port, reinterpret_cast<sockaddr_in*>(&out));
+  int rc = a.ip.find(':') != std::string::npos
+               ? uv_ip6_addr(a.ip.c_str(), a.port, reinterpret_cast<sockaddr_in6*>(&out))
+               : uv_ip4_addr(a.ip.c_str(), a.port, reinterpret_cast<sockaddr_in*>(&out));
   if (rc != 0) return invalid("\"{}\" is not an IP address", a.ip);
   return out;
 }
@@ -245,8 +253,10 @@ class UvListener final : public Listener {
       auto* s = static_cast<Socket*>(st->data);
       auto p = std::exchange(s->reading, nullptr);
       if (!p) return;
-      if (status == 0) p->finish(std::size_t{0});
-      else p->finish(std::unexpected(uv_failure(status, "accept on " + s->peer)));
+      if (status == 0)
+        p->finish(std::size_t{0});
+      else
+        p->finish(std::unexpected(uv_failure(status, "accept on " + s->peer)));
     });
     if (rc != 0) return std::unexpected(uv_failure(rc, "listen on " + address_));
     return {};
@@ -259,8 +269,10 @@ class UvListener final : public Listener {
       auto client = unix_ ? Socket::pipe_socket(s->loop) : Socket::tcp_socket(s->loop);
       int rc = uv_accept(&s->stream, &client->stream);
       if (rc == 0) {
-        if (unix_) client->peer = "client of " + address_;
-        else name_tcp_peer(*client);
+        if (unix_)
+          client->peer = "client of " + address_;
+        else
+          name_tcp_peer(*client);
         co_return std::make_unique<UvStream>(std::move(client));
       }
       client->close();
@@ -313,8 +325,10 @@ struct Connecting {
   std::shared_ptr<Socket> socket;
   static void done(uv_connect_t* req, int status) {
     std::unique_ptr<Connecting> owned(static_cast<Connecting*>(req->data));
-    if (status == 0) owned->pending->finish(std::size_t{0});
-    else owned->pending->finish(std::unexpected(uv_failure(status, "connect to " + owned->socket->peer)));
+    if (status == 0)
+      owned->pending->finish(std::size_t{0});
+    else
+      owned->pending->finish(std::unexpected(uv_failure(status, "connect to " + owned->socket->peer)));
   }
 };
 
@@ -346,7 +360,8 @@ Result<std::shared_ptr<Socket>> bind_tcp(Loop& loop, const SocketAddress& addres
 }  // namespace
 
 std::string to_text(const SocketAddress& a) {
-  return a.ip.find(':') != std::string::npos ? fmt::format("[{}]:{}", a.ip, a.port) : fmt::format("{}:{}", a.ip, a.port);
+  return a.ip.find(':') != std::string::npos ? fmt::format("[{}]:{}", a.ip, a.port)
+                                             : fmt::format("{}:{}", a.ip, a.port);
 }
 
 bool is_ip(std::string_view text) { return to_sockaddr({std::string(text), 0}).has_value(); }
@@ -382,8 +397,10 @@ Task<Result<std::vector<SocketAddress>>> resolve(Loop& loop, std::string host, s
   auto done = [](uv_getaddrinfo_t* req, int status, addrinfo* list) {
     std::unique_ptr<Resolving> owned(static_cast<Resolving*>(req->data));
     if (status == 0) *owned->out = take_addresses(list);
-    if (status == 0) owned->pending->finish(std::size_t{0});
-    else owned->pending->finish(std::unexpected(Error(ErrorCode::kUnavailable, uv_strerror(status))));
+    if (status == 0)
+      owned->pending->finish(std::size_t{0});
+    else
+      owned->pending->finish(std::unexpected(Error(ErrorCode::kUnavailable, uv_strerror(status))));
   };
   int rc = uv_getaddrinfo(&loop.impl()->uv, &r->req, done, host.c_str(), std::to_string(port).c_str(), &hints);
   if (rc != 0) {
@@ -503,7 +520,8 @@ Result<std::unique_ptr<Listener>> listen_unix(Loop& loop, const std::string& pat
 
 Result<StreamPair> make_stream_pair(Loop& loop) {
   int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) return from_errno(errno, "socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0)
+    return from_errno(errno, "socketpair");
   StreamPair out;
   for (int i = 0; i < 2; ++i) {
     std::shared_ptr<Socket> s = Socket::pipe_socket(loop.impl());

@@ -63,9 +63,9 @@ class Listener {
   virtual ~Listener() = default;
   // The next connection. One accept at a time; connections wait in the kernel's queue meanwhile.
   virtual Task<Result<std::unique_ptr<Stream>>> accept(std::stop_token stop) = 0;
-  virtual std::uint16_t port() const = 0;    // 0 for a Unix socket
-  virtual std::string address() const = 0;   // "[::]:20202" as bound, or the path
-  virtual void close() = 0;                  // a pending accept ends with kCancelled
+  virtual std::uint16_t port() const = 0;   // 0 for a Unix socket
+  virtual std::string address() const = 0;  // "[::]:20202" as bound, or the path
+  virtual void close() = 0;                 // a pending accept ends with kCancelled
 };
 // Empty ip: all addresses, IPv6 and IPv4 ("::" takes both as well), or IPv4 alone where the kernel has no IPv6.
 // Port 0: any free one. A taken port is an error that names the address.
