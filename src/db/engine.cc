@@ -24,6 +24,7 @@ constexpr std::int64_t kQuietUs = 10'000;        // journal-less writes: nothing
 constexpr std::int64_t kSnapshotRetryUs = 2'000;
 constexpr std::uint64_t kSaveSumsBytes = 16u << 20;
 constexpr std::int64_t kSaveSumsMs = 30'000;
+constexpr std::int64_t kCloseWaitUs = 10'000'000;  // at a clean stop, for a disk that does not come back
 constexpr int kRetentionPatience = 6;  // times retention, for files an upload still needs
 
 }  // namespace
@@ -49,6 +50,8 @@ struct Engine::State {
   std::map<std::string, std::shared_ptr<Database>, std::less<>> databases GUARDED_BY(mutex);
   std::map<std::string, std::shared_ptr<Database>, std::less<>> dropped GUARDED_BY(mutex);  // for their TXIDs
   std::map<std::string, Txid, std::less<>> needed_from GUARDED_BY(mutex);
+  CondVar offload_done;
+  int offloaded GUARDED_BY(mutex) = 0;  // functions that a pool thread has, or will have
 
   // Peer only.
   std::vector<Delayed> delayed;
@@ -156,7 +159,37 @@ Status Engine::open_database(const std::string& name) {
   return {};
 }
 
+void Engine::offload(std::move_only_function<void()> work) {
+  {
+    MutexLock lock(state_->mutex);
+    ++state_->offloaded;
+  }
+  options_.offload([this, work = std::move(work)]() mutable {
+    work();
+    MutexLock lock(state_->mutex);
+    --state_->offloaded;
+    state_->offload_done.notify_all();
+  });
+}
+
+// Waits for pool threads, and does what they ask the peer to do, until nothing is left of either.
+void Engine::finish_offloaded() {
+  std::int64_t end = now_us() + kCloseWaitUs;
+  for (;;) {
+    std::deque<Job> jobs;
+    {
+      MutexLock lock(state_->mutex);
+      while (state_->offloaded > 0 && now_us() < end) state_->offload_done.wait_for_us(state_->mutex, 100'000);
+      jobs.swap(state_->jobs);
+      if (jobs.empty()) return;
+    }
+    for (Job& job : jobs) job();
+    start_sync();
+  }
+}
+
 Status Engine::close() {
+  finish_offloaded();
   for (const std::shared_ptr<Database>& db : databases()) {
     Recovery recovery(*db);
     Status closed = recovery.close();
@@ -441,7 +474,7 @@ void Engine::start_sync() {
   state_->syncing = true;
   auto batch = std::make_shared<std::vector<State::Unsynced>>(std::exchange(state_->unsynced, {}));
   auto replies = std::make_shared<std::vector<Reply>>(std::exchange(state_->after_sync, {}));
-  options_.offload([this, batch, replies] {
+  offload([this, batch, replies] {
     Status done;
     std::set<Database*> dirs;
     for (State::Unsynced& one : *batch) {
@@ -519,7 +552,7 @@ void Engine::save_sums_if_due(Database& db, bool now) {
       self->capture_->saving_ = false;
       return;
     }
-    options_.offload([this, self, saved, file] {
+    offload([this, self, saved, file] {
       Status done = file == nullptr ? Status{} : file->datasync();
       if (done) done = write_sums(*self, *saved);
       post([self, saved, done = std::move(done)] {
