@@ -46,6 +46,7 @@ Replica::Replica(Context context, std::string name)
       work_(c_.loop),
       hurried_(c_.loop),
       snapshot_(c_.loop),
+      following_(c_.loop),
       durable_moved_(c_.loop) {}
 
 Task<void> Replica::run(std::stop_token stop) {
@@ -109,6 +110,11 @@ void Replica::report(std::string_view intention, const Error& error) {
   std::erase_if(logged_, [&](const auto& entry) { return now - entry.second >= kSameTextMs; });
   if (!logged_.try_emplace(error_, now).second) return;
   log_record(LogLevel::kError, error_, {{"target", c_.target.url()}, {"db", name_}});
+}
+
+void Replica::follow() {
+  state_ = ReplicaState::kFollow;
+  following_.set();
 }
 
 void Replica::halt(std::string why) {
@@ -379,7 +385,7 @@ Task<Status> Replica::compare(std::stop_token stop) {
     want_snapshot(decision.why);
     co_return Status{};
   }
-  state_ = ReplicaState::kFollow;
+  follow();
   page_size_ = remote.page_size_bytes;
   dropped_ = Txid();
   uploaded_ = {decision.from, remote.checksum.value_or(Checksum())};

@@ -117,7 +117,9 @@ class Replica {
   void find_newest_snapshot();
   void advance(const Position& position, std::int64_t wall_ms);
   void want_snapshot(std::string why);
+  void follow();
   void halt(std::string why);
+  std::int64_t first_due_ms(const Level& level) const;
   void report(std::string_view intention, const Error& error);
   Txid settled_at() const;
 
@@ -135,7 +137,8 @@ class Replica {
   bool hurry_ = false;
   loop::Event work_;  // commits, or a new base
   loop::Event hurried_;
-  loop::Event snapshot_;  // one is wanted
+  loop::Event snapshot_;   // one is wanted
+  loop::Event following_;  // set when FOLLOW was reached once
   loop::Event durable_moved_;
   std::stop_source background_;
   std::uint64_t sent_since_trim_ = 0;  // bytes

@@ -103,7 +103,7 @@ Task<Status> Replica::take_snapshot(std::stop_token stop) {
     page_size_ = header.page_size_bytes;
     dropped_ = Txid();
     advance(position, wall_ms);
-    state_ = ReplicaState::kFollow;
+    follow();
     co_await write_note();
     work_.set();
     c_.changed();
@@ -113,9 +113,22 @@ Task<Status> Replica::take_snapshot(std::stop_token stop) {
   co_return co_await remove_expired(std::move(expired), stop);
 }
 
+// When a level is compacted first: at once when the last boundary was missed, so that machines that never run for a
+// whole interval do not pile objects up.
+std::int64_t Replica::first_due_ms(const Level& level) const {
+  std::int64_t next = next_boundary_ms(c_.clock.wall_ms(), level.interval_ms);
+  std::int64_t newest = 0;
+  for (const ObjectInfo& o : objects_) {
+    if (o.level == level.level) newest = std::max(newest, o.created_ms);
+  }
+  bool missed = !objects_.empty() && newest < next - level.interval_ms;
+  return missed ? c_.clock.wall_ms() : next;
+}
+
 Task<void> Replica::maintain_loop(std::stop_token stop) {
+  if (!co_await following_.wait(0, stop)) co_return;
   std::map<int, std::int64_t> due;  // per level, wall clock
-  for (const Level& l : c_.options.levels) due[l.level] = next_boundary_ms(c_.clock.wall_ms(), l.interval_ms);
+  for (const Level& l : c_.options.levels) due[l.level] = first_due_ms(l);
   while (!stop.stop_requested()) {
     std::int64_t now = c_.clock.wall_ms();
     std::int64_t wait_ms = c_.options.retention_check_ms;

@@ -337,6 +337,17 @@ TEST_F(UploaderTest, Level1IsMadeFromTheObjectsWhenTheLogIsGone) {
   expect_restorable();
 }
 
+TEST_F(UploaderTest, ProcessesThatRunForLessThanAnIntervalCompactAtTheirStart) {
+  start();
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    commit(i == 0 ? std::vector<std::uint32_t>{} : std::vector<std::uint32_t>{i + 1}, 10);
+    ASSERT_TRUE(uploaded());
+  }
+  flush(1000);
+  start();  // the interval is an hour
+  ASSERT_TRUE(run_until([&] { return !at(1).empty() && at(1).back().substr(17) == "0000000000000003.ltx"; }));
+}
+
 TEST_F(UploaderTest, BeginningOfARestoredLogIsNeverTakenForATransaction) {
   options.levels = {{1, 50}};
   start();
