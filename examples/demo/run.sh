@@ -16,8 +16,19 @@ clean_up() {
 trap clean_up EXIT
 
 step=0
-tell() { step=$((step + 1)); printf '\n\033[1m%d. %s\033[0m\n' "$step" "$1"; shift; printf '   %s\n' "$@"; }
-show() { printf '   $ %s\n' "$*"; "$@" 2>&1 | sed 's/^/     /'; }
+tell() {
+  step=$((step + 1))
+  printf '\n\033[1m%d. %s\033[0m\n' "$step" "$1"
+  shift
+  [ $# = 0 ] || printf '   %s\n' "$@"
+}
+show() {
+  printf '   $'
+  local word
+  for word in "$@"; do case $word in *[!a-zA-Z0-9/._=-]*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac; done
+  printf '\n'
+  "$@" 2>&1 | sed 's/^/     /'
+}
 fail() { echo; echo "The demo went wrong: $1" >&2; echo "--- caddis's log" >&2; cat "$dir/log" >&2; exit 1; }
 
 mkdir -p "$dir/litefs" "$dir/backup"
@@ -71,8 +82,7 @@ show ls "$dir/backup/shop.db/ltx/0"
 
 tell "Now the machine dies: kill -9, no time for anything" \
   "The app dies with caddis; nobody may go on writing to a file that nobody captures."
-kill -KILL "$pid"
-wait "$pid" 2>/dev/null || true
+{ kill -KILL "$pid" && wait "$pid"; } 2>/dev/null || true  # the shell would report the kill
 pid=
 
 tell "And its volume is lost" "On Fly.io a volume lives on one host; when the host is gone, so is the volume."
