@@ -81,6 +81,11 @@ Status Recovery::boot() {
     TRY_ASSIGN(auto geometry, capture_.file_geometry());
     TRY(capture_.compare_pages(committed_pages_, geometry.second, geometry.first, true));
   }
+  if (rolled_back_ && !verify_ && capture_.sums_.page_count() > 0) {
+    TRY_ASSIGN(std::vector<std::uint32_t> leaves, free_leaves());
+    TRY_ASSIGN(auto geometry, capture_.file_geometry());
+    TRY(capture_.compare_pages(std::move(leaves), geometry.second, geometry.first, true));
+  }
   if (verify_) TRY(verify_all(verify_reason_));
   const PageSums& sums = capture_.sums_;
   db_.set_published(capture_.position_, sums.page_count(), sums.page_size_bytes(),
@@ -148,8 +153,29 @@ Status Recovery::roll_back(os::File& journal) {
   }
   TRY(file->truncate(std::uint64_t{header->initial_pages} * header->page_size_bytes));
   TRY(file->sync());
+  rolled_back_ = true;
   log_info("rolled back an unfinished transaction", {{"db", db_.name()}, {"pages", std::to_string(records)}});
   return {};
+}
+
+// A free page that the transaction took into use was not journalled, for its content means nothing to SQLite: after the
+// rollback it may hold anything. Those pages are the leaves of the freelist, which the rollback has restored.
+// File format: page 1 has the first trunk at 32; a trunk is u32 next, u32 n, n leaves.
+Result<std::vector<std::uint32_t>> Recovery::free_leaves() {
+  std::vector<std::uint32_t> leaves;
+  std::uint32_t page_size = capture_.sums_.page_size_bytes();
+  std::uint32_t pages = capture_.sums_.page_count();
+  Bytes page(page_size);
+  TRY(capture_.read_page({Pgno(1), 0}, page_size, page));
+  std::uint32_t trunk = get_be32(page.data() + 32);
+  for (std::uint32_t seen = 0; trunk != 0 && trunk <= pages && seen < pages; ++seen) {
+    TRY(capture_.read_page({Pgno(trunk), 0}, page_size, page));
+    std::uint32_t count = std::min(get_be32(page.data() + 4), page_size / 4 - 2);
+    for (std::uint32_t i = 0; i < count; ++i) leaves.push_back(get_be32(page.data() + 8 + std::size_t{i} * 4));
+    trunk = get_be32(page.data());
+  }
+  std::erase(leaves, 0u);
+  return leaves;
 }
 
 // --- known position

@@ -35,6 +35,7 @@ class Recovery {
   Status resolve_journal();
   Result<bool> journal_is_committed(os::File& journal);
   Status roll_back(os::File& journal);
+  Result<std::vector<std::uint32_t>> free_leaves();
   Status boot_known(SavedSums saved);
   Status boot_unknown();
   Status redo(const std::vector<LogEntry>& chain);
@@ -57,6 +58,7 @@ class Recovery {
   Capture& capture_;
   std::vector<LogEntry> log_;
   std::vector<std::uint32_t> committed_pages_;  // of a journal whose super-journal is gone
+  bool rolled_back_ = false;
   bool verify_ = false;
   bool repair_ = false;
   std::string verify_reason_;
