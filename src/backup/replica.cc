@@ -167,8 +167,7 @@ Task<void> Replica::pause(std::int64_t ms, std::stop_token stop) {
   if (ms > 0) (void)co_await hurried_.wait(ms, stop);
 }
 
-// --- level 0
-// -----------------------------------------------------------------------------------------------------------
+// --- level 0 ---
 
 Task<void> Replica::upload_loop(std::stop_token stop) {
   std::int64_t retry_ms = 0;
@@ -313,8 +312,7 @@ Task<Status> Replica::check_conflict(ObjectInfo info, Checksum ours, std::stop_t
   co_return Error(ErrorCode::kConflict, error_);
 }
 
-// --- comparison at start
-// -----------------------------------------------------------------------------------------------
+// --- comparison at start ---
 
 Task<Result<RemoteTail>> Replica::read_tail(std::stop_token stop) {
   CO_TRY_ASSIGN(objects_, co_await c_.target.list(name_, stop));

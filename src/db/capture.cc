@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "db/engine.h"
+#include "db/file_source.h"
 #include "db/ltx_writer.h"
 #include "db/snapshot_cow.h"
 #include "ltx/checksum.h"
@@ -16,10 +17,6 @@ namespace {
 
 // The index moved while its WAL was read; the caller reads the index again.
 std::unexpected<Error> index_moved() { return make_error(ErrorCode::kBusy, "the wal-index moved while it was read"); }
-
-sqlite::ReadAt read_at(os::File& file) {
-  return [&file](std::uint64_t offset, ByteSpan out) { return file.pread(out, offset); };
-}
 
 }  // namespace
 

@@ -384,7 +384,7 @@ TEST_F(CaptureTest, AFreePageThatAKilledTransactionUsedIsTakenAsItIs) {
       "pragma journal_mode=delete; create table t(id integer primary key, v); insert into t(v) "
       "values(randomblob(200000))");
   must("delete from t; insert into t(v) values('kept')");
-  restart_cleanly();  // now the checksums are saved, and boot reads no more than it must
+  restart_cleanly();                   // now the checksums are saved, and boot reads no more than it must
   must("pragma cache_size=3; begin");  // free pages come into use and are spilled, not journalled
   for (int i = 0; i < 10; ++i) must("insert into t(v) values(randomblob(9000))");
   crash_and_start();

@@ -130,11 +130,11 @@ class Engine {
   struct State;
 
   const EngineOptions& options() const { return options_; }
-  void post(Job job);                               // any thread; wakes the peer
-  void post_later(std::int64_t delay_us, Job job);  // peer
+  void post(Job job);                                  // any thread; wakes the peer
+  void post_later(std::int64_t delay_us, Job job);     // peer
   void offload(std::move_only_function<void()> work);  // as options().offload, and close() waits for it
   void finish_offloaded();
-  void when_log_durable(Reply then);                // peer: once everything committed so far would survive a power loss
+  void when_log_durable(Reply then);  // peer: once everything committed so far would survive a power loss
   std::int64_t now_us() const;
   // A write that may lead to a commit. Any thread; wakes the peer only when it is not watching this database already.
   void note_activity(const std::shared_ptr<Database>& db);

@@ -41,8 +41,7 @@ Status Files::may_write(const Node& node, bool opening) const {
   }
 }
 
-// --- OPEN and RELEASE
-// --------------------------------------------------------------------------------------------------
+// --- OPEN and RELEASE ---
 
 Result<db::PartFile> Files::plain_file(Node& node) {
   return nodes_.open_file(node, [this](const std::string& name) -> Result<db::PartFile> {
@@ -105,8 +104,7 @@ void Files::release(Request req, std::uint64_t fh) {
   req.ok();
 }
 
-// --- READ
-// --------------------------------------------------------------------------------------------------------------
+// --- READ ---
 
 void Files::read(Request req, std::uint64_t fh, std::size_t size, std::uint64_t offset) {
   Handle& handle = handle_of(fh);
@@ -121,8 +119,7 @@ void Files::read(Request req, std::uint64_t fh, std::size_t size, std::uint64_t 
   req.data({buffer.data(), *n});
 }
 
-// --- WRITE
-// -------------------------------------------------------------------------------------------------------------
+// --- WRITE ---
 
 void Files::write(Request req, std::uint64_t fh, ByteView data, std::uint64_t offset) {
   Handle& handle = handle_of(fh);
@@ -200,8 +197,7 @@ void Files::write_plain(Request req, const Handle& handle, ByteView data, std::u
   req.written(data.size());
 }
 
-// --- FLUSH and FSYNC
-// ---------------------------------------------------------------------------------------------------
+// --- FLUSH and FSYNC ---
 
 void Files::flush(Request req, std::uint64_t fh) {
   Handle& handle = handle_of(fh);

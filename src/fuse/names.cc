@@ -54,8 +54,7 @@ std::unexpected<Error> refused(int errno_value, std::string text) {
 
 }  // namespace
 
-// --- what a name is
-// ----------------------------------------------------------------------------------------------------
+// --- what a name is ---
 
 MountedDatabasePtr Files::mounted(const std::shared_ptr<db::Database>& database) {
   MountedDatabasePtr& slot = mounted_[database->name()];
@@ -134,8 +133,7 @@ void Files::attach_existing() {
   }
 }
 
-// --- CREATE
-// ------------------------------------------------------------------------------------------------------------
+// --- CREATE ---
 
 Result<Files::Created> Files::create_plain(std::string_view name, int flags) {
   if (std::optional<Found> found = resolve(name); found && found->kind == NodeKind::kDatabase) {
@@ -253,8 +251,7 @@ void Files::database_appeared() {
   });
 }
 
-// --- UNLINK
-// ------------------------------------------------------------------------------------------------------------
+// --- UNLINK ---
 
 void Files::unlink(Request req, std::string_view name) {
   FileName parsed = classify(name);
@@ -323,8 +320,7 @@ void Files::drop_database(Request req, std::string_view name, MountedDatabasePtr
   database.remove(db::PartKind::kDatabase, std::move(done));
 }
 
-// --- RENAME
-// ------------------------------------------------------------------------------------------------------------
+// --- RENAME ---
 
 // A name that a file can be moved to or away from.
 static bool may_be_plain(NameKind kind) { return kind == NameKind::kFile || kind == NameKind::kLocal; }
@@ -370,8 +366,7 @@ void Files::rename(Request req, std::string_view from, std::string_view to, unsi
                  [req = std::move(req)](Status status) mutable { req.error(status ? 0 : to_errno(status.error())); });
 }
 
-// --- READDIR
-// -----------------------------------------------------------------------------------------------------------
+// --- READDIR ---
 
 // NAME-pos and NAME-lock are found by name and not listed: a program that copies NAME* (a backup script, SQLite's own
 // tests) would copy the position into a file that cannot be written.
@@ -410,8 +405,7 @@ void Files::fsyncdir(Request req) {
   req.error(synced ? 0 : to_errno(synced.error()));
 }
 
-// --- the kernel's cache
-// ------------------------------------------------------------------------------------------------
+// --- the kernel's cache ---
 
 void Files::invalidate(const std::string& file_name) {
   attacher_.post([this, file_name] {

@@ -153,8 +153,7 @@ namespace {
 
 using Impl = Session::Impl;
 
-// --- the device
-// --------------------------------------------------------------------------------------------------------
+// --- the device ---
 
 ssize_t read_device(int fd, void* buf, std::size_t size, void* userdata) {
   ssize_t n = ::read(fd, buf, size);
@@ -193,8 +192,7 @@ ssize_t write_device(int fd, iovec* iov, int count, void* userdata) {
   return ::writev(fd, iov, count);
 }
 
-// --- libfuse's callbacks
-// -----------------------------------------------------------------------------------------------
+// --- libfuse's callbacks ---
 
 Impl& impl_of(fuse_req_t req) { return *static_cast<Impl*>(fuse_req_userdata(req)); }
 Operations& begin(fuse_req_t req, Op op) {
@@ -333,8 +331,7 @@ void log_libfuse(fuse_log_level level, const char* format, va_list args) {
   log_record(level <= FUSE_LOG_ERR ? LogLevel::kWarn : LogLevel::kInfo, fmt::format("libfuse: {}", line));
 }
 
-// --- mounting
-// ----------------------------------------------------------------------------------------------------------
+// --- mounting ---
 
 Result<int> open_device() {
   int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
