@@ -9,6 +9,7 @@
 namespace caddis::db {
 namespace {
 
+constexpr std::size_t kManyUnsynced = 100;  // log files from which one sync of the file system is quicker
 constexpr std::uint64_t kSaveSumsBytes = 16u << 20;
 constexpr std::int64_t kSaveSumsMs = 30'000;
 constexpr int kRetentionPatience = 6;  // times retention, for files an upload still needs
@@ -32,11 +33,18 @@ void Engine::start_sync() {
   offload([this, batch, replies] {
     Status done;
     std::set<Database*> dirs;
+    bool all_at_once = false;
+    if (batch->size() >= kManyUnsynced) {  // a burst of commits with synchronous=OFF
+      Result<bool> synced = dbs_->sync_file_system();
+      all_at_once = synced.value_or(false);
+      if (!synced) done = std::unexpected(std::move(synced).error());
+    }
     for (State::Unsynced& one : *batch) {
-      if (done) done = one.file->datasync();
+      if (done && !all_at_once) done = one.file->datasync();
       dirs.insert(one.db.get());
     }
     for (Database* db : dirs) {
+      if (all_at_once) break;
       if (done) done = db->capture_->ltx_dir_->sync();
       if (done) done = db->dir_->sync();
     }

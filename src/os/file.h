@@ -55,7 +55,9 @@ class Dir {
   virtual Result<std::vector<std::string>> list() = 0;                                 // sorted, without . and ..
   virtual Result<FileInfo> info(std::string_view name) = 0;
   virtual Status set_mtime(std::string_view name, std::int64_t wall_ms) = 0;
-  virtual Status sync() = 0;             // makes names durable
+  virtual Status sync() = 0;  // makes names durable
+  // Everything on this file system at once, which beats syncing hundreds of files. False: this disk cannot.
+  virtual Result<bool> sync_file_system() { return false; }
   virtual std::string path() const = 0;  // for messages
   Status rename(std::string_view from, std::string_view to) { return rename(from, *this, to); }
 };

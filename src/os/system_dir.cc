@@ -172,6 +172,10 @@ class SystemDir final : public Dir {
     }
     return {};
   }
+  Result<bool> sync_file_system() override {
+    if (::syncfs(fd_) != 0) return from_errno(errno, "syncfs {}", path_);
+    return true;
+  }
   Status sync() override {
     if (::fsync(fd_) != 0) return from_errno(errno, "fsync {}", path_);
     return {};
