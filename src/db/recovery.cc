@@ -250,15 +250,21 @@ Result<bool> Recovery::redo_one(const LogEntry& entry) {
 
 // --- WAL ---
 
-// True when the log knows these salts from an earlier generation: the file lost what was written to it later.
-Result<bool> Recovery::wal_is_stale(const WalTail& start) {
+// How many frames of this generation the log has; nullopt when it knows nothing of it. Newer entries of the log may
+// come from elsewhere (a later generation that the file has lost, a journal, a boot): what is captured stays captured,
+// and a generation with frames behind that point was never restarted, because nothing restarts a WAL before it is
+// captured.
+Result<std::optional<std::uint32_t>> Recovery::frames_in_log(const WalTail& start) {
+  std::uint32_t frame_size = start.header.page_size_bytes + sqlite::kWalFrameHeaderSizeBytes;
   std::size_t looked = 0;
   for (auto entry = log_.rbegin(); entry != log_.rend() && looked < kStaleLookBack; ++entry, ++looked) {
     TRY_ASSIGN(std::unique_ptr<os::File> file, db_.engine_.log().open(db_.name(), *entry));
     Result<ltx::Header> header = read_ltx_header(*file);
-    if (header && start.same_salts(header->salt1, header->salt2) && header->wal_size != 0) return true;
+    if (!header || header->wal_size == 0 || !start.same_salts(header->salt1, header->salt2)) continue;
+    return static_cast<std::uint32_t>((header->wal_offset + header->wal_size - sqlite::kWalHeaderSizeBytes) /
+                                      frame_size);
   }
-  return false;
+  return std::nullopt;
 }
 
 Status Recovery::take_wal() {
@@ -267,25 +273,13 @@ Status Recovery::take_wal() {
   std::optional<WalTail> start = capture_.read_wal_start(*wal);
   if (!start) return remove_wal();
 
-  std::uint32_t captured = 0;  // frames of this generation that the log has
-  bool continues = false;
-  if (!log_.empty()) {
-    TRY_ASSIGN(std::unique_ptr<os::File> file, db_.engine_.log().open(db_.name(), log_.back()));
-    Result<ltx::Header> last = read_ltx_header(*file);
-    if (last && last->wal_size != 0 && start->same_salts(last->salt1, last->salt2)) {
-      continues = true;
-      std::uint64_t end = last->wal_offset + last->wal_size - sqlite::kWalHeaderSizeBytes;
-      captured = static_cast<std::uint32_t>(end / (start->header.page_size_bytes + sqlite::kWalFrameHeaderSizeBytes));
-    } else {
-      TRY_ASSIGN(bool stale, wal_is_stale(*start));
-      if (stale) return remove_wal();
-    }
-  }
+  TRY_ASSIGN(std::optional<std::uint32_t> known, frames_in_log(*start));
+  std::uint32_t captured = known.value_or(0);
   TRY_ASSIGN(Capture::WalScan scan, capture_.scan_wal(*wal, *start, captured));
   if (scan.tail.point.frame_no != captured) return remove_wal();  // the file lost its tail, the log has it
   capture_.wal_ = scan.tail;
   TRY_ASSIGN(CaptureOutcome outcome, capture_.capture_wal(true));
-  if (outcome == CaptureOutcome::kCaptured && !continues && capture_.saved_txid_.value() != 0) {
+  if (outcome == CaptureOutcome::kCaptured && !known && capture_.saved_txid_.value() != 0) {
     // Nothing ties this generation to the captured one but that a WAL is restarted only after the barrier.
     verify_ = true;
     verify_reason_ = "the WAL was restarted after the last captured transaction";

@@ -4,7 +4,7 @@
 //   side file with identity, nothing changed   nothing: the position is known (the clean case, constant time)
 //   side file at S, log S+1 … T                journal rolled back, pages of the log rewritten (the log is the redo
 //   log) WAL whose valid chain goes on behind T     its transactions are captured, then it is copied into the database
-//   WAL of an older generation, or shorter     dropped: the log has what it had
+//   WAL of an older generation, or shorter     dropped: the log has all of it
 //   no side file, log (a LiteFS volume)        every page read once; the last LTX applied again, its checksum compared
 //   database without log                       adopted as TXID 1
 //   bytes that are no database                 set aside under caddis/lost/
@@ -41,7 +41,7 @@ class Recovery {
   Status redo(const std::vector<LogEntry>& chain);
   Result<bool> redo_one(const LogEntry& entry);
   Status take_wal();
-  Result<bool> wal_is_stale(const WalTail& start);
+  Result<std::optional<std::uint32_t>> frames_in_log(const WalTail& start);
   Status backfill();
   Status remove_wal();
   Status compute_sums();
