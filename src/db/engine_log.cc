@@ -51,6 +51,7 @@ void Engine::start_sync() {
     post([this, batch, replies, done = std::move(done)]() mutable {
       state_->syncing = false;
       if (!done) {
+        state_->log_failure = done.error();
         log_error("make the log durable", done.error(), "look at the disk of the data directory");
         if (options_.on_fatal) options_.on_fatal(done.error());
       } else {
@@ -65,7 +66,9 @@ void Engine::start_sync() {
   });
 }
 
+// A sync that failed once has lost what it was to write, whatever a later one says: from then on nothing is durable.
 void Engine::when_log_durable(Reply then) {
+  if (state_->log_failure) return then(std::unexpected(*state_->log_failure));
   if (!state_->syncing && state_->unsynced.empty()) return then({});
   state_->after_sync.push_back(std::move(then));
 }

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -40,6 +41,7 @@ struct Engine::State {
   std::set<std::shared_ptr<Database>> watched;
   std::vector<Unsynced> unsynced;
   bool syncing = false;
+  std::optional<Error> log_failure;  // of a sync of the log
   std::vector<Reply> after_sync;
   struct WaitingSnapshot {
     std::shared_ptr<Database> db;
