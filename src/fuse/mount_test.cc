@@ -378,7 +378,7 @@ TEST_F(MountTest, ADatabaseDroppedWithItsPartsOpenLeavesNothingOfThemBehind) {
   EXPECT_TRUE(fs::exists(file("a.db-wal")));
   fs::remove(file("a.db"));
   Connection fresh(file("a.db"));
-  EXPECT_EQ(fresh.run("PRAGMA journal_mode=wal"), "wal");
+  EXPECT_EQ(fresh.run("PRAGMA journal_mode=wal"), "wal") << fresh.code();
   EXPECT_EQ(fresh.run("CREATE TABLE u(v); SELECT group_concat(name) FROM sqlite_schema"), "u");
 }
 

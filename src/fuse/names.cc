@@ -267,7 +267,9 @@ void Files::unlink(Request req, std::string_view name) {
       return req.ok();
     }
   }
-  if (!found) return req.error(ENOENT);
+  // The kernel asks only for names that it has found: this one went with its database a moment ago, behind its back. To
+  // SQLite, which has just seen the file, ENOENT would be an I/O error.
+  if (!found) return req.error(is_part(parsed.kind) ? 0 : ENOENT);
   if (is_virtual(found->kind)) return req.error(EPERM);
   bool needs_primary = found->kind == NodeKind::kDatabase || found->kind == NodeKind::kJournal;
   if (needs_primary && !engine_.writable()) return req.error(EACCES);
