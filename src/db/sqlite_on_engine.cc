@@ -47,7 +47,8 @@ struct VfsFile {
   PartKind kind;
   PartFile* file;
   std::string* name;
-  sqlite3_file* locks;  // the system's file that carries locks and wal-index
+  sqlite3_file* locks;    // the system's file that carries locks and wal-index
+  const char* lock_name;  // its name, which the system's VFS points into
   bool is_plain;
 };
 
@@ -87,6 +88,7 @@ int x_close(sqlite3_file* f) {
   if (self->locks != nullptr) {
     self->locks->pMethods->xClose(self->locks);
     sqlite3_free(self->locks);
+    sqlite3_free_filename(self->lock_name);
   }
   delete self->database;
   delete self->file;
@@ -250,13 +252,13 @@ int x_open(sqlite3_vfs* vfs, const char* path, sqlite3_file* f, int flags, int* 
   }
   if (file == nullptr) return SQLITE_CANTOPEN;
   sqlite3_file* locks = nullptr;
+  const char* lock_file = nullptr;
   if (main_db) {
     sqlite3_vfs* real = sqlite3_vfs_find("unix");
     locks = static_cast<sqlite3_file*>(sqlite3_malloc(real->szOsFile));
     std::memset(locks, 0, static_cast<std::size_t>(real->szOsFile));
     // The system's VFS keeps this pointer for the name of the wal-index.
-    const char* lock_file =
-        sqlite3_create_filename((context.lock_path + "/" + target.name).c_str(), "", "", 0, nullptr);
+    lock_file = sqlite3_create_filename((context.lock_path + "/" + target.name).c_str(), "", "", 0, nullptr);
     int rc =
         real->xOpen(real, lock_file, locks, SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
     if (rc != SQLITE_OK) return rc;
@@ -269,6 +271,7 @@ int x_open(sqlite3_vfs* vfs, const char* path, sqlite3_file* f, int flags, int* 
                   .file = new PartFile(std::move(file)),
                   .name = new std::string(target.name),
                   .locks = locks,
+                  .lock_name = lock_file,
                   .is_plain = plain};
   if (out_flags != nullptr) *out_flags = flags;
   return SQLITE_OK;
