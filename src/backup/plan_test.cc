@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "backup/rfc3339.h"
+#include "store/times.h"
 
 namespace caddis::backup {
 namespace {
@@ -141,12 +142,12 @@ TEST(RestorablePoints, AreExactlyWhatThePlanAccepts) {
 
 TEST(Rfc3339, RoundTripsAndRefusesNonsense) {
   EXPECT_EQ(format_rfc3339(1'700'000'000'123), "2023-11-14T22:13:20.123Z");
-  EXPECT_EQ(parse_rfc3339("2023-11-14T22:13:20.123Z").value(), 1'700'000'000'123);
-  EXPECT_EQ(parse_rfc3339("2023-11-14T22:13:20Z").value(), 1'700'000'000'000);
-  EXPECT_EQ(parse_rfc3339("2023-11-15T00:13:20.1234567+02:00").value(), 1'700'000'000'123);
+  EXPECT_EQ(store::parse_rfc3339("2023-11-14T22:13:20.123Z").value(), 1'700'000'000'123);
+  EXPECT_EQ(store::parse_rfc3339("2023-11-14T22:13:20Z").value(), 1'700'000'000'000);
+  EXPECT_EQ(store::parse_rfc3339("2023-11-15T00:13:20.1234567+02:00").value(), 1'700'000'000'123);
   for (const char* bad : {"", "2023-11-14", "2023-11-14T22:13:20", "2023-13-14T22:13:20Z", "2023-02-30T22:13:20Z",
                           "2023-11-14T24:13:20Z", "2023-11-14T22:13:20.Z", "yesterday", "2023-11-14T22:13:20Z "})
-    EXPECT_FALSE(parse_rfc3339(bad)) << bad;
+    EXPECT_FALSE(store::parse_rfc3339(bad)) << bad;
 }
 
 }  // namespace
