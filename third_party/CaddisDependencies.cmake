@@ -1,5 +1,5 @@
 # Debian's packages as targets caddis_<lib>. With CADDIS_STATIC every library is its .a; fmt, spdlog and toml++ have none
-# there and are used header-only in every build, so that dev and release compile the same code.
+# there: fmt's is made here, the other two are header-only in every build, so that dev and release compile the same code.
 if(CADDIS_STATIC)
   set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
 endif()
@@ -17,7 +17,7 @@ function(caddis_library target)
 endfunction()
 
 find_package(Threads REQUIRED)
-caddis_library(caddis_fmt DEFINE FMT_HEADER_ONLY)
+add_library(caddis_fmt STATIC ${CMAKE_CURRENT_LIST_DIR}/fmt_archive.cc)
 caddis_library(caddis_spdlog DEFINE SPDLOG_HEADER_ONLY SPDLOG_FMT_EXTERNAL LINK caddis_fmt Threads::Threads)
 caddis_library(caddis_fuse3 NAMES fuse3 LINK Threads::Threads dl INCLUDE /usr/include/fuse3 DEFINE FUSE_USE_VERSION=312 _FILE_OFFSET_BITS=64)
 if(CADDIS_STATIC)
