@@ -1,7 +1,7 @@
 // The field's numbers as types of their own, so that a page number is never taken for an index or a TXID.
 #pragma once
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <compare>
 #include <cstdint>
