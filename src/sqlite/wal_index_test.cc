@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "sqlite/test_db.h"
 
 namespace caddis::sqlite {
