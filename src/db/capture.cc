@@ -213,15 +213,26 @@ ltx::Header Capture::header_of(const Change& change) const {
 }
 
 Result<CaptureOutcome> Capture::write_change(const Change& change) {
+  TRY_ASSIGN(std::optional<Draft> draft, draft_change(change));
+  if (!draft) return CaptureOutcome::kNothing;
+  if (change.durable) TRY(sync_dirs_once());
+  TRY_ASSIGN(std::shared_ptr<os::File> file, draft->writer->finish(draft->post_apply, change.durable));
+  adopt_draft(*draft, change.durable ? nullptr : std::move(file));
+  return CaptureOutcome::kCaptured;
+}
+
+Result<std::optional<Capture::Draft>> Capture::draft_change(const Change& change) {
+  prepared_.reset();
   bool other_size = sums_.page_size_bytes() != change.page_size;
   ltx::RollingChecksum total(other_size ? kEmptyDatabaseChecksum : sums_.total());
   if (!other_size) {
     for (std::uint32_t p = change.commit + 1; p <= sums_.page_count(); ++p) total.remove(sums_.get(Pgno(p)));
   }
   bool resized = other_size || change.commit != sums_.page_count();
-  std::unique_ptr<LtxWriter> writer;
-  std::vector<std::pair<Pgno, Checksum>> fresh;
-  fresh.reserve(change.pages.size());
+  Draft draft{
+      .before = position_, .commit = change.commit, .page_size = change.page_size, .transactions = change.transactions};
+  draft.sums.reserve(change.pages.size());
+  std::unique_ptr<LtxWriter>& writer = draft.writer;
   Bytes page(change.page_size);
   for (const PageRef& ref : change.pages) {
     TRY(read_page(ref, change.page_size, page));
@@ -233,23 +244,24 @@ Result<CaptureOutcome> Capture::write_change(const Change& change) {
     }
     TRY(writer->add_page(ref.pgno, page));
     total.replace(old, sum);
-    fresh.emplace_back(ref.pgno, sum);
+    draft.sums.emplace_back(ref.pgno, sum);
   }
   if (writer == nullptr) {
-    if (change.drop_equal && !resized) return CaptureOutcome::kNothing;
+    if (change.drop_equal && !resized) return std::nullopt;
     TRY_ASSIGN(writer, LtxWriter::create(*ltx_dir_, header_of(change)));
   }
-  if (change.durable) TRY(sync_dirs_once());
-  TRY_ASSIGN(std::shared_ptr<os::File> file, writer->finish(total.value(), change.durable));
+  draft.post_apply = total.value();
+  return draft;
+}
 
-  if (other_size) sums_.reset(change.page_size);
-  sums_.resize(change.commit);
-  for (const auto& [pgno, sum] : fresh) sums_.set(pgno, sum);
+void Capture::adopt_draft(const Draft& draft, std::shared_ptr<os::File> unsynced) {
+  if (sums_.page_size_bytes() != draft.page_size) sums_.reset(draft.page_size);
+  sums_.resize(draft.commit);
+  for (const auto& [pgno, sum] : draft.sums) sums_.set(pgno, sum);
   Txid min = position_.txid.next();
-  position_ = {Txid(position_.txid.value() + change.transactions), total.value()};
-  bytes_since_saved_ += writer->size_bytes();
-  publish(min, change.durable ? nullptr : std::move(file));
-  return CaptureOutcome::kCaptured;
+  position_ = {Txid(position_.txid.value() + draft.transactions), draft.post_apply};
+  bytes_since_saved_ += draft.writer->size_bytes();
+  publish(min, std::move(unsynced));
 }
 
 // The first transaction of a new database: its directories' names must survive too.
@@ -286,33 +298,75 @@ Result<std::pair<std::uint32_t, std::uint32_t>> Capture::file_geometry() {
   return std::pair{header->page_size_bytes, sqlite::database_pages(*header, size)};
 }
 
-Result<CaptureOutcome> Capture::capture_pages(bool durable) {
-  std::vector<Database::Range> dirty = db_.take_dirty();
-  Result<std::pair<std::uint32_t, std::uint32_t>> geometry = file_geometry();
-  if (!geometry) {
-    db_.put_back_dirty(std::move(dirty));
-    return std::unexpected(std::move(geometry).error());
-  }
-  auto [page_size, pages] = *geometry;
+Result<std::optional<Capture::Change>> Capture::dirty_change(const std::vector<DirtyRange>& dirty, bool durable) {
+  TRY_ASSIGN(auto geometry, file_geometry());
+  auto [page_size, pages] = geometry;
+  if (pages == 0 && sums_.page_count() == 0) return std::nullopt;
   std::vector<std::uint32_t> pgnos;
   if (page_size != 0) {
-    for (const Database::Range& range : dirty) {
+    for (const DirtyRange& range : dirty) {
       std::uint64_t last = std::min<std::uint64_t>((range.end - 1) / page_size + 1, pages);
       for (std::uint64_t p = range.begin / page_size + 1; p <= last; ++p)
         pgnos.push_back(static_cast<std::uint32_t>(p));
     }
   }
-  Result<CaptureOutcome> outcome = compare_pages(std::move(pgnos), pages, page_size, durable);
+  return comparison(std::move(pgnos), pages, page_size, durable);
+}
+
+Result<CaptureOutcome> Capture::capture_pages(bool durable) {
+  TRY_ASSIGN(bool sealed, seal_prepared());
+  if (sealed) return CaptureOutcome::kCaptured;
+  std::vector<DirtyRange> dirty = db_.take_dirty();
+  Result<CaptureOutcome> outcome = CaptureOutcome::kNothing;
+  Result<std::optional<Change>> change = dirty_change(dirty, durable);
+  if (!change)
+    outcome = std::unexpected(std::move(change).error());
+  else if (*change)
+    outcome = write_change(**change);
   if (!outcome) db_.put_back_dirty(std::move(dirty));
   return outcome;
 }
 
+void Capture::prepare_pages() {
+  prepared_.reset();
+  auto [dirty, writes] = db_.look_at_dirty();
+  if (dirty.empty()) return;
+  Status done = [&]() -> Status {
+    TRY_ASSIGN(std::optional<Change> change, dirty_change(dirty, true));
+    if (!change) return {};
+    TRY_ASSIGN(std::optional<Draft> draft, draft_change(*change));
+    if (!draft) return {};
+    TRY(sync_dirs_once());
+    TRY(draft->writer->place(draft->post_apply));
+    draft->writes = writes;
+    prepared_ = std::move(draft);
+    return {};
+  }();
+  if (!done) log_debug("a transaction could not be prepared", {{"db", db_.name()}, {"cause", done.error().message()}});
+}
+
+Result<bool> Capture::seal_prepared() {
+  std::optional<Draft> draft = std::exchange(prepared_, std::nullopt);
+  if (!draft || draft->before != position_) return false;
+  std::optional<std::vector<DirtyRange>> dirty = db_.take_dirty_as_of(draft->writes);
+  if (!dirty) return false;
+  if (Result<std::shared_ptr<os::File>> sealed = draft->writer->seal(); !sealed) {
+    db_.put_back_dirty(std::move(*dirty));
+    return std::unexpected(std::move(sealed).error());
+  }
+  adopt_draft(*draft, nullptr);
+  return true;
+}
+
 Result<CaptureOutcome> Capture::compare_pages(std::vector<std::uint32_t> pgnos, std::uint32_t commit,
                                               std::uint32_t page_size, bool durable) {
-  if (commit == 0) {
-    if (sums_.page_count() == 0) return CaptureOutcome::kNothing;
-    page_size = sums_.page_size_bytes();
-  }
+  if (commit == 0 && sums_.page_count() == 0) return CaptureOutcome::kNothing;
+  return write_change(comparison(std::move(pgnos), commit, page_size, durable));
+}
+
+Capture::Change Capture::comparison(std::vector<std::uint32_t> pgnos, std::uint32_t commit, std::uint32_t page_size,
+                                    bool durable) {
+  if (commit == 0) page_size = sums_.page_size_bytes();
   Change change{.commit = commit, .page_size = page_size, .drop_equal = true, .durable = durable};
   bool all = page_size != sums_.page_size_bytes();
   if (!all) {
@@ -325,7 +379,7 @@ Result<CaptureOutcome> Capture::compare_pages(std::vector<std::uint32_t> pgnos, 
     }
   }
   add_growth(change.pages, all ? 0 : sums_.page_count(), commit, page_size);
-  return write_change(change);
+  return change;
 }
 
 Result<CaptureOutcome> Capture::resync(std::string_view reason) {
@@ -375,12 +429,12 @@ Result<CaptureOutcome> Capture::wal_removed() {
 }
 
 Status Capture::checkpoint_passed() {
-  std::vector<Database::Range> dirty = db_.take_dirty();
+  std::vector<DirtyRange> dirty = db_.take_dirty();
   std::uint32_t page_size = sums_.page_size_bytes();
   if (page_size == 0) return {};
   // A checkpoint writes only pages that have frames. Anything else was written behind SQLite's back.
   std::vector<std::uint32_t> strange;
-  for (const Database::Range& range : dirty) {
+  for (const DirtyRange& range : dirty) {
     for (std::uint64_t p = range.begin / page_size + 1; p <= (range.end - 1) / page_size + 1; ++p) {
       auto pgno = static_cast<std::uint32_t>(p);
       if (pgno <= sums_.page_count() && !wal_frames_.contains(pgno)) strange.push_back(pgno);

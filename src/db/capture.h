@@ -18,6 +18,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "db/database.h"
+#include "db/ltx_writer.h"
 #include "db/page_sums.h"
 #include "ltx/header.h"
 #include "os/file.h"
@@ -52,6 +53,9 @@ class Capture {
   // The dirty bytes of NAME against the recorded checksums. `durable`: the LTX is fdatasynced before this returns.
   // On error the dirty set is kept.
   Result<CaptureOutcome> capture_pages(bool durable);
+  // The same up to the last step, while NAME is being synced: the LTX is on disk, and capture_pages(true) has only to
+  // seal it, unless NAME was written to meanwhile. Errors are left to capture_pages.
+  void prepare_pages();
   // Every page of what a reader sees now against the recorded checksums; the differences become one transaction.
   Result<CaptureOutcome> resync(std::string_view reason);
   // The last connection removed -wal (or a user did): pages of captured frames that never reached NAME revert.
@@ -110,7 +114,22 @@ class Capture {
   Result<CaptureOutcome> capture_frames(os::File& wal, const WalTarget& target);
   Result<CaptureOutcome> commit_scan(WalScan scan, const WalTail& from, std::uint64_t transactions);
 
+  // A change as a file of the log that is complete but for its end.
+  struct Draft {
+    std::unique_ptr<LtxWriter> writer;
+    std::vector<std::pair<Pgno, Checksum>> sums;  // of its pages
+    Checksum post_apply;
+    Position before;
+    std::uint32_t commit = 0;
+    std::uint32_t page_size = 0;
+    std::uint64_t transactions = 1;
+    std::uint64_t writes = 0;  // prepare_pages: Database::writes_ at the time
+  };
   Result<CaptureOutcome> write_change(const Change& change);
+  Result<std::optional<Draft>> draft_change(const Change& change);  // nullopt: nothing differs
+  // The transaction is in the log: checksums, position, news. `unsynced` as in publish().
+  void adopt_draft(const Draft& draft, std::shared_ptr<os::File> unsynced);
+  Result<bool> seal_prepared();  // false: there is none that holds
   ltx::Header header_of(const Change& change) const;
   Status sync_dirs_once();
   Status read_page(const PageRef& ref, std::uint32_t page_size, ByteSpan out);
@@ -119,6 +138,9 @@ class Capture {
                   std::uint32_t page_size);
   Result<CaptureOutcome> compare_pages(std::vector<std::uint32_t> pgnos, std::uint32_t commit, std::uint32_t page_size,
                                        bool durable);
+  Change comparison(std::vector<std::uint32_t> pgnos, std::uint32_t commit, std::uint32_t page_size, bool durable);
+  // What has been written, as a change from the recorded state. Nothing in it: NAME is empty, and was.
+  Result<std::optional<Change>> dirty_change(const std::vector<DirtyRange>& dirty, bool durable);
   Result<std::pair<std::uint32_t, std::uint32_t>> file_geometry();  // page size, pages; 0/0 for an empty file
   // Tells readers and sinks of the new position. `unsynced`: the LTX file, when it is not durable yet.
   void publish(Txid min, std::shared_ptr<os::File> unsynced);
@@ -138,6 +160,7 @@ class Capture {
   bool saving_ = false;
   Txid written_sums_txid_;  // of the side file on disk; under Engine::sums_mutex_
   bool dirs_synced_ = false;
+  std::optional<Draft> prepared_;
   // pacing (engine.cc)
   std::int64_t next_look_us_ = 0;
   std::int64_t idle_step_us_ = 0;

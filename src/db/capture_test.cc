@@ -379,6 +379,22 @@ TEST_F(CaptureTest, ASnapshotStaysAsItWasWhileTheAppWrites) {
   }
 }
 
+// The log has the transaction by then: what the next writer rolls back is a transaction of its own.
+TEST_F(CaptureTest, ACommitThatFailsAtItsLastStepIsTakenBack) {
+  must("pragma synchronous=full; create table t(id integer primary key, v); insert into t(v) values('kept')");
+  for (int n = 1; n < 8; ++n) {
+    std::string rows = text("select count(*) from t");
+    disk_.fail(os::FaultOp::kUnlink, static_cast<std::uint64_t>(n), EIO);
+    bool failed = exec("insert into t(v) values(randomblob(9000))") != SQLITE_OK;
+    disk_.clear_faults();
+    must("delete from t where 0");  // whoever comes next rolls back
+    if (failed) {
+      EXPECT_EQ(text("select count(*) from t"), rows) << "unlink " << n;
+    }
+    check_log();
+  }
+}
+
 TEST_F(CaptureTest, AFreePageThatAKilledTransactionUsedIsTakenAsItIs) {
   must(
       "pragma journal_mode=delete; create table t(id integer primary key, v); insert into t(v) "
@@ -432,6 +448,40 @@ TEST_P(CaptureCrash, WhatWasAcknowledgedIsThereAfterwards) {
     acknowledged = rows;
     ASSERT_GE(position().txid, told.txid);
     check_log();
+    if (HasFailure()) {
+      GTEST_FAIL() << "round " << round;
+    }
+  }
+}
+
+// Over several databases a transaction is committed by the end of the super-journal, whatever of it is in one log.
+TEST_P(CaptureCrash, ATransactionOverTwoDatabasesIsInBothOrInNone) {
+  auto [mode, power, late] = GetParam();
+  if (mode == std::string("wal")) GTEST_SKIP() << "SQLite commits each WAL database by itself";
+  std::string setup = std::string("pragma journal_mode=") + mode +
+                      "; pragma synchronous=full; attach 'other.db' as o; pragma o.journal_mode=" + mode +
+                      "; pragma o.synchronous=full";
+  must(setup + "; create table t(id integer primary key, v); create table o.t(id integer primary key, v)");
+  int acknowledged = 0;
+  for (int round = 0; round < 100; ++round) {
+    disk_.cut_power_at(3 + static_cast<std::uint64_t>(round * 7 % 97));
+    for (int i = 0; i < 10; ++i) {
+      std::string insert = "t(v) values(randomblob(" + std::to_string(100 + 511 * i) + "))";
+      if (exec("begin; insert into " + insert + "; insert into o." + insert + "; commit") != SQLITE_OK) break;
+      ++acknowledged;
+    }
+    disk_.clear_faults();
+    crash_and_start(power ? std::optional<std::uint64_t>(static_cast<std::uint64_t>(round) + 1) : std::nullopt);
+    if (HasFatalFailure()) return;
+    must(setup);
+    std::string rows = text("select count(*) from main.t");
+    ASSERT_EQ(text("select count(*) from o.t"), rows) << "round " << round;
+    ASSERT_GE(std::stoi(rows), acknowledged) << "round " << round;
+    ASSERT_LE(std::stoi(rows), acknowledged + 1) << "round " << round;
+    acknowledged = std::stoi(rows);
+    must("detach o");
+    check_log();
+    must("attach 'other.db' as o");
     if (HasFailure()) {
       GTEST_FAIL() << "round " << round;
     }

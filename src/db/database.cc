@@ -103,22 +103,39 @@ bool Database::dirty_without_journal() {
   return !dirty_.empty() && !journal_live_ && parts_[index_of(PartKind::kWal)] == nullptr;
 }
 
+bool Database::dirty_under_journal() {
+  MutexLock lock(mutex_);
+  return !dirty_.empty() && journal_live_ && journal_synced_;
+}
+
 void Database::mark_dirty(std::uint64_t begin, std::uint64_t end) {
   std::int64_t now = engine_.now_us();
   MutexLock lock(mutex_);
   last_write_us_ = now;
+  ++writes_;
   if (!dirty_.empty() && dirty_.back().end == begin)
     dirty_.back().end = end;
   else
     dirty_.push_back({begin, end});
 }
 
-std::vector<Database::Range> Database::take_dirty() {
+std::vector<DirtyRange> Database::take_dirty() {
   MutexLock lock(mutex_);
   return std::exchange(dirty_, {});
 }
 
-void Database::put_back_dirty(std::vector<Range> ranges) {
+std::pair<std::vector<DirtyRange>, std::uint64_t> Database::look_at_dirty() {
+  MutexLock lock(mutex_);
+  return {dirty_, writes_};
+}
+
+std::optional<std::vector<DirtyRange>> Database::take_dirty_as_of(std::uint64_t writes) {
+  MutexLock lock(mutex_);
+  if (writes_ != writes) return std::nullopt;
+  return std::exchange(dirty_, {});
+}
+
+void Database::put_back_dirty(std::vector<DirtyRange> ranges) {
   MutexLock lock(mutex_);
   dirty_.insert(dirty_.end(), ranges.begin(), ranges.end());
 }
@@ -207,17 +224,14 @@ void Database::truncate(PartKind kind, const PartFile& file, std::uint64_t size_
         if (dirty_without_journal()) engine_.note_activity(shared_from_this());
         return reply(std::move(done));
       }
-      // The checkpoint barrier: nBackfill is stored, and the WAL may be restarted, only after this has been answered.
-      // By then the log is durable too (unless the app runs with synchronous=OFF), so that after a power loss it is
-      // never behind a database that has no WAL left to make up for it: recovery writes the log's pages over it.
+      // The checkpoint barrier: nBackfill is stored, and the WAL may be restarted, only after this has been answered
+      // (and, unless synchronous is OFF, the sync that follows: see sync()).
       engine_.post([self = shared_from_this(), file, size_bytes, reply = std::move(reply)]() mutable {
         self->when_captured([self, file, size_bytes, reply = std::move(reply)](Status captured) mutable {
           if (!captured) return reply(std::move(captured));
           Status done = file->truncate(size_bytes);
           if (done) done = self->capture_->checkpoint_passed();
-          bool durable = self->wal_synced_.exchange(false, std::memory_order_acq_rel);
-          if (!done || !durable) return reply(std::move(done));
-          self->engine_.when_log_durable(std::move(reply));
+          reply(std::move(done));
         });
       });
       return;
@@ -252,14 +266,24 @@ void Database::truncate(PartKind kind, const PartFile& file, std::uint64_t size_
 }
 
 void Database::sync(PartKind kind, const PartFile& file, bool data_only, Reply reply) {
+  bool prepare = kind == PartKind::kDatabase && dirty_under_journal() && is_current(kind, file);
+  // The peer makes and syncs the LTX meanwhile; the journal's end, which comes next, then costs little.
+  if (prepare) engine_.post([self = shared_from_this()] { self->capture_->prepare_pages(); });
   Status done = data_only ? file->datasync() : file->sync();
   if (!done || !is_current(kind, file)) return reply(std::move(done));
   if (kind == PartKind::kJournal) {
     MutexLock lock(mutex_);
     journal_synced_ = true;
   } else if (kind == PartKind::kWal) {
-    wal_synced_.store(true, std::memory_order_release);
     engine_.note_activity(shared_from_this());  // the wal-index follows when this is answered
+  } else if (kind == PartKind::kDatabase && part(PartKind::kWal) != nullptr) {
+    // The end of a checkpoint: the WAL may be restarted when this is answered. By then the log is durable too, so that
+    // after a power loss it is never behind a database that has no WAL left to make up for it: recovery writes the
+    // log's pages over it. The two syncs run side by side.
+    engine_.post([self = shared_from_this(), reply = std::move(reply)]() mutable {
+      self->engine_.when_log_durable(std::move(reply));
+    });
+    return;
   } else if (kind == PartKind::kDatabase && dirty_without_journal()) {
     // journal_mode=MEMORY or OFF: the sync of the database is the commit.
     engine_.post([self = shared_from_this(), reply = std::move(reply)]() mutable {

@@ -13,7 +13,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -33,6 +35,10 @@ std::string_view part_file_name(PartKind kind);  // database, wal, shm, journal 
 
 // An open backing file. Stays usable for those who hold it after the name is gone or names another file.
 using PartFile = std::shared_ptr<os::File>;
+struct DirtyRange {  // bytes of NAME, [begin, end)
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
 // Called exactly once, on the calling thread or on the peer thread.
 using Reply = std::move_only_function<void(Status)>;
 using PositionReply = std::move_only_function<void(Result<Position>)>;
@@ -89,10 +95,6 @@ class Database : public std::enable_shared_from_this<Database> {
   friend class Engine;
   friend class Capture;
   friend class Recovery;
-  struct Range {  // bytes of NAME, [begin, end)
-    std::uint64_t begin = 0;
-    std::uint64_t end = 0;
-  };
   Database(Engine& engine, std::string name, std::shared_ptr<os::Dir> dir);
 
   // Workers and peer.
@@ -101,13 +103,19 @@ class Database : public std::enable_shared_from_this<Database> {
   bool has_dirty() EXCLUDES(mutex_);
   // Written without a journal that could be rolled back, and no WAL: journal_mode MEMORY or OFF, or a raw writer.
   bool dirty_without_journal() EXCLUDES(mutex_);
+  // Written under a journal that is synced: a sync of NAME is then the last thing before the commit.
+  bool dirty_under_journal() EXCLUDES(mutex_);
   std::uint64_t wal_end() const { return wal_end_.load(std::memory_order_acquire); }
   std::shared_ptr<MountView> view() EXCLUDES(mutex_);
   std::shared_ptr<SnapshotCow> snapshot() EXCLUDES(mutex_);
 
   // Peer.
-  std::vector<Range> take_dirty() EXCLUDES(mutex_);
-  void put_back_dirty(std::vector<Range> ranges) EXCLUDES(mutex_);
+  std::vector<DirtyRange> take_dirty() EXCLUDES(mutex_);
+  void put_back_dirty(std::vector<DirtyRange> ranges) EXCLUDES(mutex_);
+  // What is dirty now, and how many writes there have been.
+  std::pair<std::vector<DirtyRange>, std::uint64_t> look_at_dirty() EXCLUDES(mutex_);
+  // As take_dirty, when nothing was written since there were so many writes.
+  std::optional<std::vector<DirtyRange>> take_dirty_as_of(std::uint64_t writes) EXCLUDES(mutex_);
   void set_published(Position position, std::uint32_t pages, std::uint32_t page_size, std::int64_t wall)
       EXCLUDES(mutex_);
   void set_snapshot(std::shared_ptr<SnapshotCow> snapshot) EXCLUDES(mutex_);
@@ -131,11 +139,11 @@ class Database : public std::enable_shared_from_this<Database> {
   std::uint32_t page_count_ GUARDED_BY(mutex_) = 0;
   std::uint32_t page_size_ GUARDED_BY(mutex_) = 0;
   std::int64_t last_commit_wall_ms_ GUARDED_BY(mutex_) = 0;
-  std::vector<Range> dirty_ GUARDED_BY(mutex_);  // written to NAME since the last capture took them
+  std::vector<DirtyRange> dirty_ GUARDED_BY(mutex_);  // written to NAME since the last capture took them
+  std::uint64_t writes_ GUARDED_BY(mutex_) = 0;       // to NAME, ever
   std::int64_t last_write_us_ GUARDED_BY(mutex_) = 0;
   bool journal_live_ GUARDED_BY(mutex_) = false;    // -journal has a header that is not zeroed
   bool journal_synced_ GUARDED_BY(mutex_) = false;  // the app syncs: its commits are to survive power loss
-  std::atomic<bool> wal_synced_{false};  // the app synced -wal since the last checkpoint: synchronous is not OFF
   std::shared_ptr<MountView> view_ GUARDED_BY(mutex_);
   std::shared_ptr<SnapshotCow> snapshot_ GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> wal_end_{0};   // end of the last write to -wal

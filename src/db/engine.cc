@@ -66,8 +66,10 @@ Result<bool> Engine::is_empty_volume(os::Dir& data_dir) {
 }
 
 Status Engine::open() {
+  bool first_time = !options_.data_dir->info("dbs") || !options_.data_dir->info("caddis");
   TRY_ASSIGN(dbs_, options_.data_dir->make_dir("dbs"));
   TRY_ASSIGN(caddis_dir_, options_.data_dir->make_dir("caddis"));
+  if (first_time) TRY(options_.data_dir->sync());  // what is made durable in them must not go with them
   TRY_ASSIGN(scratch_, caddis_dir_->make_dir("scratch"));
   TRY_ASSIGN(sums_, caddis_dir_->make_dir("sums"));
   TRY_ASSIGN(lost_, caddis_dir_->make_dir("lost"));

@@ -120,6 +120,8 @@ void Engine::save_sums_if_due(Database& db, bool now) {
     }
     offload([this, self, saved, file] {
       Status done = file == nullptr ? Status{} : file->datasync();
+      // A journal that is back after a power loss would take the database behind the sums.
+      if (done && self->names_changed_.exchange(false, std::memory_order_acq_rel)) done = self->dir_->sync();
       if (done) done = write_sums(*self, *saved);
       post([self, saved, done = std::move(done)] {
         self->capture_->saving_ = false;

@@ -23,14 +23,36 @@ LtxWriter::~LtxWriter() {
   if (!finished_) (void)dir_.unlink(name_ + ".tmp");
 }
 
-Result<std::shared_ptr<os::File>> LtxWriter::finish(Checksum post_apply, bool durable) {
-  TRY(encoder_->finish(post_apply));
+Status LtxWriter::sync_new_file() {
+  TRY(file_->datasync());
+  return dir_.file_sync_keeps_name() ? Status{} : dir_.sync();
+}
+
+Status LtxWriter::give_name() {
   TRY(dir_.rename(name_ + ".tmp", name_));
   finished_ = true;
-  if (durable) {
-    TRY(file_->datasync());
-    TRY(dir_.sync());
-  }
+  return {};
+}
+
+Result<std::shared_ptr<os::File>> LtxWriter::finish(Checksum post_apply, bool durable) {
+  TRY(encoder_->finish(post_apply));
+  if (durable) TRY(sync_new_file());
+  TRY(give_name());
+  return file_;
+}
+
+Status LtxWriter::place(Checksum post_apply) {
+  TRY(encoder_->finish(post_apply));
+  std::uint64_t offset = written_ - trailer_.size();
+  TRY(os::read_exactly(*file_, trailer_, offset));
+  TRY(file_->pwrite(ltx::TrailerBytes{}, offset));
+  return sync_new_file();
+}
+
+Result<std::shared_ptr<os::File>> LtxWriter::seal() {
+  TRY(file_->pwrite(trailer_, written_ - trailer_.size()));
+  TRY(file_->datasync());
+  TRY(give_name());
   return file_;
 }
 

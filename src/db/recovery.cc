@@ -35,10 +35,7 @@ Result<std::uint64_t> Recovery::database_size() {
 
 Status Recovery::open_files() {
   TRY_ASSIGN(capture_.ltx_dir_, db_.dir_->make_dir("ltx"));
-  TRY_ASSIGN(std::vector<std::string> names, capture_.ltx_dir_->list());
-  for (const std::string& name : names) {
-    if (name.ends_with(".tmp")) TRY(capture_.ltx_dir_->unlink(name));
-  }
+  TRY(take_in_log_ends());
   if (db_.dir_->info("shm")) TRY(db_.dir_->unlink("shm"));  // built anew from what is true after recovery
   for (PartKind kind : {PartKind::kDatabase, PartKind::kWal, PartKind::kJournal}) {
     Result<std::unique_ptr<os::File>> file = db_.dir_->open(part_file_name(kind), os::OpenMode::kReadWrite);
@@ -49,7 +46,35 @@ Status Recovery::open_files() {
     MutexLock lock(db_.mutex_);
     db_.parts_[static_cast<std::size_t>(kind)] = std::move(*file);
   }
+  return {};
+}
+
+// A log file under its temporary name is a transaction when it is whole and continues the log: a commit waits for its
+// content to be durable, not for its name.
+Status Recovery::take_in_log_ends() {
+  os::Dir& dir = *capture_.ltx_dir_;
   TRY_ASSIGN(log_, db_.engine_.log().list(db_.name()));
+  TRY_ASSIGN(std::vector<std::string> names, dir.list());  // sorted: in the order of their TXIDs
+  for (const std::string& name : names) {
+    if (!name.ends_with(".tmp")) continue;
+    std::string whole_name = name.substr(0, name.size() - 4);
+    auto txids = ltx::parse_file_name(whole_name);
+    Txid last = log_.empty() ? Txid(0) : log_.back().max;
+    bool whole = false;
+    if (txids && txids->first == last.next()) {
+      TRY_ASSIGN(std::unique_ptr<os::File> file, dir.open(name, os::OpenMode::kReadWrite));
+      Result<ltx::Summary> summary = ltx::verify(ltx::Version::kV1, source_of(*file));
+      whole = summary && ltx::file_name(summary->header.min_txid, summary->header.max_txid) == whole_name;
+      if (whole) TRY(file->datasync());
+    }
+    if (!whole) {
+      TRY(dir.unlink(name));
+      continue;
+    }
+    TRY(dir.rename(name, whole_name));
+    TRY(dir.sync());
+    TRY_ASSIGN(log_, db_.engine_.log().list(db_.name()));
+  }
   return {};
 }
 

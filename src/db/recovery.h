@@ -32,6 +32,7 @@ class Recovery {
 
  private:
   Status open_files();
+  Status take_in_log_ends();
   Status resolve_journal();
   Result<bool> journal_is_committed(os::File& journal);
   Status roll_back(os::File& journal);

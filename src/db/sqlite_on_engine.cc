@@ -148,9 +148,10 @@ int x_truncate(sqlite3_file* f, sqlite3_int64 size) {
 
 int x_sync(sqlite3_file* f, int) {
   VfsFile* self = self_of(f);
+  // The system's VFS syncs the directory with the first sync of a new journal, super-journal or WAL.
+  bool has_name_to_keep = self->kind != PartKind::kDatabase || self->is_plain;
+  if (has_name_to_keep && !self->context->engine->sync_names()) return SQLITE_IOERR_DIR_FSYNC;
   if (self->is_plain) return code_of((*self->file)->sync(), SQLITE_IOERR_FSYNC);
-  // The system's VFS syncs the directory with the first sync of a new journal or WAL.
-  if (self->kind != PartKind::kDatabase && !self->context->engine->sync_names()) return SQLITE_IOERR_DIR_FSYNC;
   Status done =
       wait_for(*self->context, [&](Reply r) { (*self->database)->sync(self->kind, *self->file, true, std::move(r)); });
   return code_of(done, SQLITE_IOERR_FSYNC);
@@ -277,18 +278,20 @@ int x_open(sqlite3_vfs* vfs, const char* path, sqlite3_file* f, int flags, int* 
   return SQLITE_OK;
 }
 
-int x_delete(sqlite3_vfs* vfs, const char* path, int) {
+int x_delete(sqlite3_vfs* vfs, const char* path, int sync_dir) {
   Context& context = context_of(vfs);
   Target target = target_of(path);
   std::shared_ptr<Database> db = context.engine->find(target.name);
-  if (db == nullptr || db->part(target.kind) == nullptr) {
-    if (target.kind == PartKind::kDatabase && context.engine->scratch().unlink(target.name)) {
-      context.plain.erase(target.name);
-      return SQLITE_OK;
-    }
+  if (db != nullptr && db->part(target.kind) != nullptr) {
+    Status done = wait_for(context, [&](Reply r) { db->remove(target.kind, std::move(r)); });
+    if (!done) return code_of(done, SQLITE_IOERR_DELETE);
+  } else if (target.kind == PartKind::kDatabase && context.engine->scratch().unlink(target.name)) {
+    context.plain.erase(target.name);
+  } else {
     return SQLITE_IOERR_DELETE_NOENT;
   }
-  return code_of(wait_for(context, [&](Reply r) { db->remove(target.kind, std::move(r)); }), SQLITE_IOERR_DELETE);
+  if (sync_dir != 0 && !context.engine->sync_names()) return SQLITE_IOERR_DIR_FSYNC;
+  return SQLITE_OK;
 }
 
 int x_access(sqlite3_vfs* vfs, const char* path, int, int* out) {

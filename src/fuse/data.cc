@@ -65,8 +65,12 @@ Opened Files::opened(NodePtr node, db::PartFile file, bool for_writing) {
       o.noflush = true;
       break;
     case NodeKind::kShm:
-    case NodeKind::kJournal:
       o.keep_cache = true;
+      o.noflush = true;
+      break;
+    case NodeKind::kJournal:  // written in pieces that straddle pages, which a cache would split; read at a rollback
+                              // only
+      o.direct_io = true;
       o.noflush = true;
       break;
     default:

@@ -56,6 +56,8 @@ class Dir {
   virtual Result<FileInfo> info(std::string_view name) = 0;
   virtual Status set_mtime(std::string_view name, std::int64_t wall_ms) = 0;
   virtual Status sync() = 0;  // makes names durable
+  // True where syncing a new file makes its name durable too (ext4, XFS, btrfs): no sync of the directory is needed.
+  virtual bool file_sync_keeps_name() const { return false; }
   // Everything on this file system at once, which beats syncing hundreds of files. False: this disk cannot.
   virtual Result<bool> sync_file_system() { return false; }
   virtual std::string path() const = 0;  // for messages

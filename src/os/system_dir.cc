@@ -1,6 +1,8 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +12,13 @@
 
 namespace caddis::os {
 namespace {
+
+// fsync(2) promises nothing about names. These do: a new file's sync commits the journal its name is in, or logs it.
+bool file_sync_keeps_name_on(int fd) {
+  struct statfs fs{};
+  if (::fstatfs(fd, &fs) != 0) return false;
+  return fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC || fs.f_type == BTRFS_SUPER_MAGIC;
+}
 
 class SystemFile final : public File {
  public:
@@ -180,11 +189,13 @@ class SystemDir final : public Dir {
     if (::fsync(fd_) != 0) return from_errno(errno, "fsync {}", path_);
     return {};
   }
+  bool file_sync_keeps_name() const override { return keeps_name_; }
   std::string path() const override { return path_; }
 
  private:
   int fd_;
   std::string path_;
+  bool keeps_name_ = file_sync_keeps_name_on(fd_);
 };
 
 }  // namespace
