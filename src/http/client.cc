@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "http/client_http2.h"
 #include "http/tls.h"
 #include "http/wire.h"
 
@@ -22,11 +23,13 @@ struct Idle {
 }  // namespace
 
 struct ClientState {
-  ClientState(loop::Loop& l, ClientOptions o) : loop(l), options(std::move(o)) {}
+  ClientState(loop::Loop& l, ClientOptions o)
+      : loop(l), options(std::move(o)), http2(std::make_shared<Http2Pool>(l, options.max_idle_ms)) {}
   loop::Loop& loop;
   ClientOptions options;
   std::shared_ptr<TlsContext> tls;
   SystemClock clock;
+  std::shared_ptr<Http2Pool> http2;
   std::map<std::string, std::list<Idle>> idle;  // by scheme, host and port or socket; the freshest in front
   bool closed = false;
 
@@ -78,27 +81,14 @@ struct Call {
   bool repeatable() const { return request.repeatable.value_or(request.method != "POST" && request.method != "PATCH"); }
 };
 
-std::string describe(const Call& x) {
-  std::string_view path = x.url.target;
-  path = path.substr(0, path.find('?'));  // a query may hold secrets
-  return x.request.unix_socket.empty()
-             ? fmt::format("{} {}://{}{}", x.request.method, x.url.tls ? "https" : "http", x.url.authority, path)
-             : fmt::format("{} {} at {}", x.request.method, path, x.request.unix_socket);
-}
+std::string describe(const Call& x) { return describe_request(x.request, x.url); }
 
 Result<std::string> request_head(const Call& x) {
   const ClientRequest& r = x.request;
-  if (!is_token(r.method) || r.method == "CONNECT") return invalid("method \"{}\" cannot be sent", r.method);
   std::string text = fmt::format("{} {} HTTP/1.1\r\n", r.method, x.url.target);
   if (!r.headers.has("Host")) text += "Host: " + x.url.authority + "\r\n";
   if (!r.headers.has("User-Agent")) text += "User-Agent: " + x.state->options.user_agent + "\r\n";
-  for (const Header& h : r.headers) {
-    if (!is_token(h.name) || !is_field_value(h.value)) return invalid("header \"{}\" cannot be sent", h.name);
-    if (equal_ignoring_case(h.name, "Content-Length") || equal_ignoring_case(h.name, "Transfer-Encoding")) {
-      return invalid("header {} is the client's to set", h.name);
-    }
-    text += h.name + ": " + h.value + "\r\n";
-  }
+  for (const Header& h : r.headers) text += h.name + ": " + h.value + "\r\n";
   bool usual = r.method == "POST" || r.method == "PUT" || r.method == "PATCH";
   if (r.source && !r.source_size)
     text += "Transfer-Encoding: chunked\r\n";
@@ -235,6 +225,17 @@ class Reader final : public BodyReader {
   bool finished_ = false;
 };
 
+Status check_request(const ClientRequest& r) {
+  if (!is_token(r.method) || r.method == "CONNECT") return invalid("method \"{}\" cannot be sent", r.method);
+  for (const Header& h : r.headers) {
+    if (!is_token(h.name) || !is_field_value(h.value)) return invalid("header \"{}\" cannot be sent", h.name);
+    if (equal_ignoring_case(h.name, "Content-Length") || equal_ignoring_case(h.name, "Transfer-Encoding")) {
+      return invalid("header {} is the client's to set", h.name);
+    }
+  }
+  return {};
+}
+
 // Made at the first https request.
 Task<Result<std::shared_ptr<TlsContext>>> tls_context(std::shared_ptr<ClientState> state) {
   if (!state->tls) {
@@ -296,6 +297,10 @@ Task<Result<std::unique_ptr<BodyReader>>> open_until(std::shared_ptr<ClientState
   std::string key = request.unix_socket.empty() ? fmt::format("{}|{}|{}", url.tls, url.host, url.port)
                                                 : fmt::format("{}|unix|{}|{}", url.tls, url.host, request.unix_socket);
   auto shared = std::make_shared<const ClientRequest>(std::move(request));
+  CO_TRY(check_request(*shared));
+  if (shared->http2) {
+    co_return co_await state->http2->open({shared, url, state->options.user_agent}, deadline, whole, stop);
+  }
   for (;;) {
     auto x = std::make_shared<Call>(state, shared, url, key);
     CO_TRY_ASSIGN(std::string head, request_head(*x));
@@ -326,11 +331,20 @@ Task<Result<Response>> fetch_with(std::shared_ptr<ClientState> state, ClientRequ
 
 }  // namespace
 
+std::string describe_request(const ClientRequest& request, const Url& url) {
+  std::string_view path = url.target;
+  path = path.substr(0, path.find('?'));  // a query may hold secrets
+  return request.unix_socket.empty()
+             ? fmt::format("{} {}://{}{}", request.method, url.tls ? "https" : "http", url.authority, path)
+             : fmt::format("{} {} at {}", request.method, path, request.unix_socket);
+}
+
 Client::Client(loop::Loop& loop, ClientOptions options)
     : state_(std::make_shared<ClientState>(loop, std::move(options))) {}
 
 Client::~Client() {
   state_->closed = true;
+  state_->http2->close();
   state_->idle.clear();
 }
 
@@ -351,7 +365,9 @@ std::size_t Client::idle_connections() const {
 
 Task<Result<Response>> fetch(loop::Loop& loop, ClientRequest request, std::stop_token stop, TlsOptions tls) {
   auto state = std::make_shared<ClientState>(loop, ClientOptions{.tls = std::move(tls), .max_idle_per_host = 0});
-  co_return co_await fetch_with(state, std::move(request), std::move(stop));
+  Result<Response> answer = co_await fetch_with(state, std::move(request), std::move(stop));
+  state->http2->close();
+  co_return answer;
 }
 
 Error status_error(std::string_view intention, int status, std::string_view body) {

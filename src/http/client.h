@@ -1,5 +1,5 @@
-// An HTTP/1.1 client on the loop: TCP, Unix sockets and TLS. Loop thread only. Redirects are answers like others;
-// proxies and compression are not used.
+// An HTTP client on the loop: HTTP/1.1 over TCP, Unix sockets and TLS, and HTTP/2 in cleartext with prior knowledge (as
+// LiteFS's nodes speak it). Loop thread only. Redirects are answers like others; proxies and compression are not used.
 //
 //   Client client(loop);
 //   auto answer = co_await client.fetch({.url = "http://[::1]:20202/info", .timeout_ms = 2000}, stop);
@@ -42,6 +42,9 @@ struct ClientRequest {
   std::int64_t timeout_ms = 30'000;          // fetch: all of it; open: until the answer's head. 0: none
   std::int64_t idle_timeout_ms = 0;          // for each wait for bytes, while sending and receiving. 0: none
   std::size_t body_limit = 1 << 20;          // of fetch
+  // HTTP/2 in cleartext, without asking first; the url must be http. Requests to one host and port share a connection.
+  // The answer may begin, and be read, while the body is still being sent: a source may wait for what it sends next.
+  bool http2 = false;
   // May go over a kept connection and be sent again when that turns out dead before an answer. Default: by the method
   // (all but POST and PATCH).
   std::optional<bool> repeatable;
@@ -58,7 +61,8 @@ struct Response {
 // kTimeout, 429 and 5xx kUnavailable, others kInvalid. With the first line of the body, without control characters.
 Error status_error(std::string_view intention, int status, std::string_view body);
 
-// An answer whose body is still to be read. Destroying it before the end of the body closes the connection.
+// An answer whose body is still to be read. Destroying it before the end of the body closes the connection (HTTP/2:
+// resets the stream).
 class BodyReader {
  public:
   virtual ~BodyReader() = default;

@@ -1,146 +1,85 @@
 #include "http/server.h"
 
 #include <algorithm>
-#include <ctime>
 #include <list>
 #include <vector>
 
 #include "base/log.h"
-#include "http/wire.h"
+#include "http/exchange.h"
 
 namespace caddis::http {
 namespace {
-constexpr std::size_t kDrain = 256 * 1024;    // of an unread request body, to keep the connection
-constexpr std::int64_t kLingerMs = 1000;      // for the client to read an answer before its connection is cut
 constexpr std::int64_t kAcceptPauseMs = 100;  // after a failed accept (no descriptors)
 }  // namespace
 
-struct Connection {
-  explicit Connection(std::unique_ptr<loop::Stream> stream) : wire(std::move(stream)) {}
-  Wire wire;
-  bool busy = false;  // a handler runs
-};
+void ServerState::close_listeners() {
+  stopping = true;
+  for (auto& l : listeners) l->close();
+}
 
-struct ServerState {
-  ServerState(loop::Loop& l, Handler h, ServerOptions o) : loop(l), handler(std::move(h)), options(o), ended(l) {}
-  loop::Loop& loop;
-  Handler handler;
-  ServerOptions options;
-  std::vector<std::unique_ptr<loop::Listener>> listeners;
-  std::list<Connection*> connections;
-  std::size_t running = 0;  // accept loops and connections
-  bool serving = false, stopping = false;
-  std::stop_source stop;
-  loop::Event ended;  // set when running came down to 0 while stopping
-
-  void leave() {
-    if (--running == 0 && stopping) ended.set();
+// close() resumes the coroutine that waits, which may end and leave the list.
+void ServerState::cut(bool idle_only) {
+  std::vector<Connection*> all(connections.begin(), connections.end());
+  for (Connection* c : all) {
+    bool there = std::find(connections.begin(), connections.end(), c) != connections.end();
+    if (there && (!idle_only || !c->busy)) c->wire.stream().close();
   }
-  void close_listeners() {
-    stopping = true;
-    for (auto& l : listeners) l->close();
-  }
-  // close() resumes the coroutine that waits, which may end and leave the list.
-  void cut(bool idle_only) {
-    std::vector<Connection*> all(connections.begin(), connections.end());
-    for (Connection* c : all) {
-      bool there = std::find(connections.begin(), connections.end(), c) != connections.end();
-      if (there && (!idle_only || !c->busy)) c->wire.stream().close();
-    }
-  }
-};
+}
 
-struct Exchange {
-  Exchange(ServerState& s, Connection& c, const RequestHead& head)
-      : server(s),
-        connection(c),
-        body(head.body),
-        decoder(head.body),
-        expect_continue(head.expect_continue),
-        keep_alive(head.keep_alive),
-        minor(head.minor),
-        head_only(head.method == "HEAD") {}
-  ServerState& server;
-  Connection& connection;
-  BodyFraming body;
-  BodyDecoder decoder;
-  bool expect_continue;
-  bool keep_alive;
-  int minor;
-  bool head_only;
-  std::optional<ErrorCode> body_failure;
-  // The answer.
-  enum class Out { kNotBegun, kNoBody, kLength, kChunked, kUntilClose, kFinished, kFailed };
-  Out out = Out::kNotBegun;
-  std::uint64_t left = 0;  // kLength
+// ---- Exchange
 
-  Task<Status> put(ByteView data) {
-    Status ok = co_await connection.wire.stream().write(data, server.options.write_timeout_ms, {});
-    if (!ok) out = Out::kFailed;
-    co_return ok;
-  }
-  Result<std::string> make_head(int status, const Headers& headers, std::optional<std::uint64_t> whole);
-};
-
-// The head of an answer, and with it the state of the body. whole: its size where it is known here.
-Result<std::string> Exchange::make_head(int status, const Headers& headers, std::optional<std::uint64_t> whole) {
+Result<std::optional<std::uint64_t>> Exchange::check_answer(int status, const Headers& headers,
+                                                            std::optional<std::uint64_t> whole) const {
   if (out != Out::kNotBegun) return make_error(ErrorCode::kInternal, "the answer was begun before");
   if (status < 200 || status > 599) return invalid("status {} cannot be answered", status);
-  bool bodyless = status == 204 || status == 304;
-  std::string text = fmt::format("HTTP/1.1 {} {}\r\n", status, reason_phrase(status));
   for (const Header& h : headers) {
     if (!is_token(h.name) || !is_field_value(h.value)) return invalid("header \"{}\" cannot be sent", h.name);
     if (equal_ignoring_case(h.name, "Transfer-Encoding")) return invalid("Transfer-Encoding is the server's to set");
-    if (equal_ignoring_case(h.name, "Connection")) {
-      if (headers.has_token("Connection", "close")) keep_alive = false;
-      continue;
-    }
-    if (equal_ignoring_case(h.name, "Content-Length")) {
-      auto length = parse_content_length(h.value);
-      if (!length || (whole && *whole != *length)) return invalid("Content-Length {} is wrong", h.value);
-      whole = length;
-      continue;
-    }
-    text += h.name + ": " + h.value + "\r\n";
+    if (!equal_ignoring_case(h.name, "Content-Length")) continue;
+    auto length = parse_content_length(h.value);
+    if (!length || (whole && *whole != *length)) return invalid("Content-Length {} is wrong", h.value);
+    whole = length;
   }
-  if (!headers.has("Date")) text += "Date: " + http_date(std::time(nullptr)) + "\r\n";
-  if (server.stopping) keep_alive = false;
-  out = Out::kNoBody;
-  if (!bodyless && whole) {
-    text += fmt::format("Content-Length: {}\r\n", *whole);
-    left = *whole;
-    out = Out::kLength;
-  } else if (!bodyless && minor >= 1) {
-    text += "Transfer-Encoding: chunked\r\n";
-    out = Out::kChunked;
-  } else if (!bodyless) {
-    keep_alive = false;
-    out = Out::kUntilClose;
+  return whole;
+}
+
+Status Exchange::count_out(std::size_t bytes) {
+  if (out == Out::kNotBegun || out == Out::kFinished || out == Out::kFailed) {
+    return make_error(ErrorCode::kUnavailable, "the answer is not open");
   }
-  if (head_only) out = Out::kNoBody;
-  if (expect_continue) keep_alive = false;  // the body was not wanted; the client may send it or not
-  if (!keep_alive) text += "Connection: close\r\n";
-  text += "\r\n";
-  return text;
+  if (out != Out::kLength) return {};
+  if (bytes > left) {
+    out = Out::kFailed;
+    return make_error(ErrorCode::kInternal, "the answer is longer than its Content-Length");
+  }
+  left -= bytes;
+  return {};
+}
+
+Status Exchange::check_end() {
+  TRY(count_out(0));
+  if (out == Out::kLength && left > 0) {
+    out = Out::kFailed;
+    return make_error(ErrorCode::kInternal, "the answer is shorter than its Content-Length");
+  }
+  return {};
+}
+
+Task<void> run_handler(Exchange& x, Request& request, ResponseWriter& writer) {
+  co_await x.server.handler(request, writer);
+  if (x.out == Exchange::Out::kNotBegun && x.body_failure) {
+    if (*x.body_failure == ErrorCode::kCorrupt) (void)co_await writer.send(400, {}, std::string("malformed body\n"));
+    if (*x.body_failure == ErrorCode::kTimeout) (void)co_await writer.send(408, {}, std::string("no body in time\n"));
+  } else if (x.out == Exchange::Out::kNotBegun) {
+    log_error("http: a handler gave no answer", {{"method", request.method}, {"path", request.target.path}});
+    (void)co_await writer.send(500, {}, std::string("internal error\n"));
+  }
+  if (x.out == Exchange::Out::kNoBody) x.out = Exchange::Out::kFinished;
 }
 
 // ---- Request
 
-Task<Result<std::size_t>> Request::read(ByteSpan out) {
-  Exchange& x = *exchange;
-  if (std::exchange(x.expect_continue, false) && !x.decoder.done()) {
-    if (x.out != Exchange::Out::kNotBegun) co_return Error(ErrorCode::kInternal, "the body was refused by an answer");
-    CO_TRY(co_await x.put(as_bytes("HTTP/1.1 100 Continue\r\n\r\n")));
-  }
-  Result<std::size_t> n =
-      co_await x.connection.wire.read_body(x.decoder, out, Deadline(0), x.server.options.body_timeout_ms, {});
-  if (!n) {
-    x.keep_alive = false;
-    x.body_failure = n.error().code();
-    co_return std::move(n).error().context("request body");
-  }
-  co_return *n;
-}
+Task<Result<std::size_t>> Request::read(ByteSpan out) { return exchange->read(out); }
 
 Task<Result<Bytes>> Request::read_all(std::size_t limit) {
   auto too_large = [&] {
@@ -158,27 +97,13 @@ Task<Result<Bytes>> Request::read_all(std::size_t limit) {
   }
 }
 
-std::optional<std::uint64_t> Request::content_length() const {
-  if (exchange->body.kind == BodyFraming::Kind::kChunked) return std::nullopt;
-  return exchange->body.length;
-}
-
+std::optional<std::uint64_t> Request::content_length() const { return exchange->content_length(); }
 std::stop_token Request::stop() const { return exchange->server.stop.get_token(); }
 
 // ---- ResponseWriter
 
 Task<Status> ResponseWriter::send(int status, Headers headers, ByteView body) {
-  Exchange& x = exchange_;
-  CO_TRY_ASSIGN(std::string head, x.make_head(status, headers, body.size()));
-  bool with_body = x.out == Exchange::Out::kLength;
-  x.out = Exchange::Out::kFinished;
-  if (with_body && body.size() <= 64 * 1024) {  // one packet for small answers
-    head += as_text(body);
-    with_body = false;
-  }
-  CO_TRY(co_await x.put(as_bytes(head)));
-  if (with_body) CO_TRY(co_await x.put(body));
-  co_return {};
+  return exchange_.send(status, std::move(headers), body);
 }
 
 Task<Status> ResponseWriter::send(int status, Headers headers, std::string body) {
@@ -187,147 +112,30 @@ Task<Status> ResponseWriter::send(int status, Headers headers, std::string body)
   co_return co_await send(status, std::move(headers), view);
 }
 
-Task<Status> ResponseWriter::begin(int status, Headers headers) {
-  CO_TRY_ASSIGN(std::string head, exchange_.make_head(status, headers, std::nullopt));
-  co_return co_await exchange_.put(as_bytes(head));
-}
-
-Task<Status> ResponseWriter::write(ByteView data) {
-  Exchange& x = exchange_;
-  switch (x.out) {
-    case Exchange::Out::kNoBody:
-      co_return {};
-    case Exchange::Out::kUntilClose:
-      co_return co_await x.put(data);
-    case Exchange::Out::kLength:
-      if (data.size() > x.left) {
-        x.out = Exchange::Out::kFailed;
-        co_return Error(ErrorCode::kInternal, "the answer is longer than its Content-Length");
-      }
-      x.left -= data.size();
-      co_return co_await x.put(data);
-    case Exchange::Out::kChunked:
-      break;
-    default:
-      co_return Error(ErrorCode::kUnavailable, "the answer is not open");
-  }
-  if (data.empty()) co_return {};
-  std::string prefix = chunk_prefix(data.size());
-  if (data.size() <= 64 * 1024) {
-    std::string chunk;
-    chunk.reserve(prefix.size() + data.size() + 2);
-    chunk.append(prefix).append(as_text(data)).append("\r\n");
-    co_return co_await x.put(as_bytes(chunk));
-  }
-  CO_TRY(co_await x.put(as_bytes(prefix)));
-  CO_TRY(co_await x.put(data));
-  co_return co_await x.put(as_bytes("\r\n"));
-}
-
-Task<Status> ResponseWriter::finish() {
-  Exchange& x = exchange_;
-  Exchange::Out was = x.out;
-  if (was == Exchange::Out::kNotBegun || was == Exchange::Out::kFinished || was == Exchange::Out::kFailed) {
-    co_return Error(ErrorCode::kUnavailable, "the answer is not open");
-  }
-  if (was == Exchange::Out::kLength && x.left > 0) {
-    x.out = Exchange::Out::kFailed;
-    co_return Error(ErrorCode::kInternal, "the answer is shorter than its Content-Length");
-  }
-  x.out = Exchange::Out::kFinished;
-  if (was == Exchange::Out::kChunked) co_return co_await x.put(as_bytes(kLastChunk));
-  co_return {};
-}
-
+Task<Status> ResponseWriter::begin(int status, Headers headers) { return exchange_.begin(status, std::move(headers)); }
+Task<Status> ResponseWriter::write(ByteView data) { return exchange_.write(data); }
+Task<Status> ResponseWriter::finish() { return exchange_.finish(); }
 bool ResponseWriter::begun() const { return exchange_.out != Exchange::Out::kNotBegun; }
-void ResponseWriter::close_afterwards() { exchange_.keep_alive = false; }
+void ResponseWriter::close_afterwards() { exchange_.close_afterwards(); }
 
 // ---- connections
 
 namespace {
 
-// Lets the client read what was sent: cutting a connection with unread input may destroy the answer on its way.
-Task<void> linger(Connection& c) {
-  if (!co_await c.wire.stream().shutdown_write()) co_return;
-  Deadline deadline(kLingerMs);
-  Bytes waste(16 * 1024);
-  for (std::size_t total = 0; total < kDrain && !deadline.passed();) {
-    Result<std::size_t> n = co_await c.wire.stream().read(waste, deadline.remaining_ms(), {});
-    if (!n || *n == 0) co_return;
-    total += *n;
-  }
-}
-
-Task<void> refuse(ServerState& s, Connection& c, int status, std::string text) {
-  RequestHead nothing;
-  Exchange x(s, c, nothing);
-  ResponseWriter w(x);
-  if (co_await w.send(status, {}, text + "\n")) co_await linger(c);
-}
-
-// The next request's head, or nothing when the connection is to be closed (then all is said).
-Task<std::optional<RequestHead>> read_head(ServerState& s, Connection& c, bool first) {
-  HeadScanner scanner;
+// Whether the client begins with HTTP/2's preface (which stays in the buffer), or nothing when it is gone or too slow.
+Task<std::optional<bool>> begins_http2(ServerState& s, Connection& c) {
   Deadline deadline(s.options.header_timeout_ms);
-  bool started = first;  // a new connection has to send at once
   for (;;) {
-    std::string_view text = c.wire.buffered();
-    if (!text.empty() && !std::exchange(started, true)) deadline = Deadline(s.options.header_timeout_ms);
-    auto length = scanner.scan(text);
-    if (!length) {
-      co_await refuse(s, c, length.error().status, length.error().text);
-      co_return std::nullopt;
-    }
-    if (*length > 0) {
-      auto head = parse_request_head(text.substr(0, *length));
-      if (!head) {
-        co_await refuse(s, c, head.error().status, head.error().text);
-        co_return std::nullopt;
-      }
-      c.wire.consume(*length);
-      co_return std::move(*head);
-    }
-    bool late = started && deadline.passed();
-    Result<std::size_t> n = std::size_t{0};
-    if (!late) n = co_await c.wire.fill(started ? deadline.remaining_ms() : s.options.idle_timeout_ms, {});
-    late = late || (!n && n.error().code() == ErrorCode::kTimeout && started);
-    if (late && !c.wire.buffered().empty()) {
+    std::string_view text = c.wire.buffered().substr(0, kHttp2Preface.size());
+    if (text != kHttp2Preface.substr(0, text.size())) co_return false;
+    if (text.size() == kHttp2Preface.size()) co_return true;
+    Result<std::size_t> n = co_await c.wire.fill(deadline.remaining_ms(), {});
+    if (n && *n > 0) continue;
+    if (!text.empty()) {
       co_await refuse(s, c, 408, fmt::format("no complete head within {} ms", s.options.header_timeout_ms));
     }
-    if (late || !n || *n == 0) co_return std::nullopt;
+    co_return std::nullopt;
   }
-}
-
-// True when the connection can carry the next request.
-Task<bool> handle(ServerState& s, Connection& c, RequestHead head) {
-  Exchange x(s, c, head);
-  Request request{.method = std::move(head.method),
-                  .target = std::move(head.target),
-                  .headers = std::move(head.headers),
-                  .minor = head.minor,
-                  .peer = c.wire.stream().peer(),
-                  .exchange = &x};
-  ResponseWriter writer(x);
-  c.busy = true;
-  co_await s.handler(request, writer);
-  c.busy = false;
-  if (x.out == Exchange::Out::kNotBegun && x.body_failure) {
-    if (*x.body_failure == ErrorCode::kCorrupt) (void)co_await writer.send(400, {}, std::string("malformed body\n"));
-    if (*x.body_failure == ErrorCode::kTimeout) (void)co_await writer.send(408, {}, std::string("no body in time\n"));
-  } else if (x.out == Exchange::Out::kNotBegun) {
-    log_error("http: a handler gave no answer", {{"method", request.method}, {"path", request.target.path}});
-    (void)co_await writer.send(500, {}, std::string("internal error\n"));
-  }
-  if (x.out == Exchange::Out::kNoBody) x.out = Exchange::Out::kFinished;
-  if (x.out != Exchange::Out::kFinished) co_return false;  // cut: the client must not take it for whole
-  Deadline deadline(kLingerMs);
-  Bytes waste(x.decoder.done() ? 0 : 16 * 1024);
-  for (std::size_t total = 0; x.keep_alive && !x.decoder.done();) {
-    Result<std::size_t> n = co_await c.wire.read_body(x.decoder, waste, deadline, 0, {});
-    if (!n || (total += *n) > kDrain || deadline.passed()) x.keep_alive = false;
-  }
-  if (!x.keep_alive) co_await linger(c);
-  co_return x.keep_alive && !s.stopping;
 }
 
 loop::Detached serve_connection(std::shared_ptr<ServerState> s, std::unique_ptr<loop::Stream> stream) {
@@ -337,10 +145,9 @@ loop::Detached serve_connection(std::shared_ptr<ServerState> s, std::unique_ptr<
   if (s->connections.size() > s->options.max_connections) {
     co_await refuse(*s, c, 503, "too many connections");
   } else {
-    for (bool first = true, more = true; more; first = false) {
-      std::optional<RequestHead> head = co_await read_head(*s, c, first);
-      more = head.has_value() && co_await handle(*s, c, std::move(*head));
-    }
+    std::optional<bool> http2 = co_await begins_http2(*s, c);
+    if (http2 && *http2) co_await serve_http2(*s, c);
+    if (http2 && !*http2) co_await serve_http1(*s, c);
   }
   s->connections.erase(place);
   s->leave();

@@ -1,4 +1,5 @@
-// An HTTP/1.1 server on the loop. Loop thread only.
+// An HTTP/1.1 and HTTP/2 server on the loop. Loop thread only. A client that begins with HTTP/2's preface gets HTTP/2
+// in cleartext ("prior knowledge"), every other HTTP/1.1, on the same port; an Upgrade to h2c is ignored.
 //
 //   auto server = Server::listen(loop, ":20202", handler);   // bound: connections wait in the kernel's queue
 //   (*server)->serve();                                      // accepted from here on
@@ -6,7 +7,12 @@
 //
 // A malformed request is answered with its 4xx or 5xx and never reaches the handler. A handler that ends without an
 // answer gives a 500 (400 or 408 after its read() failed so); one that ends in the middle of its answer cuts the
-// connection, so that the client sees it.
+// connection (HTTP/2: resets the stream), so that the client sees it.
+//
+// What HTTP/2 costs is bounded: of a request's body at most a window waits for its handler (64 KiB, up to 1 MiB for one
+// that keeps up; 4 MiB a connection, ServerOptions::max_http2_buffered in all), of answers 256 KiB a connection wait
+// for the kernel. A client that is slow to read one answer holds up that one. Resets, pings, settings and the like are
+// limited; beyond that the connection is closed with ENHANCE_YOUR_CALM.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +38,13 @@ struct Request {
   std::string method;
   Target target;
   Headers headers;
+  int major = 1;
   int minor = 1;     // HTTP/1.minor
   std::string peer;  // "[::1]:4711"
 
   // The next bytes of the body, 0 at its end; sends "100 Continue" first where the client waits for it. kCorrupt:
   // broken chunk framing; kUnavailable: cut off; kTimeout: no byte within ServerOptions::body_timeout_ms.
+  // May run beside the ResponseWriter's calls; over HTTP/2 that is of use to any client.
   Task<Result<std::size_t>> read(ByteSpan out);
   // The whole rest of the body; kNoSpace when it is larger than limit bytes (answer 413).
   Task<Result<Bytes>> read_all(std::size_t limit);
@@ -57,11 +65,11 @@ class ResponseWriter {
 
   // An answer in pieces: chunked, or exactly as long as a Content-Length in headers says.
   Task<Status> begin(int status, Headers headers);
-  Task<Status> write(ByteView data);  // waits until the kernel has taken it
+  Task<Status> write(ByteView data);  // waits until the kernel has taken it (HTTP/2: or the connection's buffer)
   Task<Status> finish();
 
   bool begun() const;
-  void close_afterwards();  // no keep-alive after this answer
+  void close_afterwards();  // no keep-alive after this answer (HTTP/1)
 
  private:
   Exchange& exchange_;
@@ -75,6 +83,8 @@ struct ServerOptions {
   std::int64_t body_timeout_ms = 60'000;    // without a byte of a body
   std::int64_t write_timeout_ms = 60'000;   // without the client taking bytes
   std::size_t max_connections = 1024;       // more are answered 503
+  std::uint32_t max_http2_streams = 32;     // requests at a time on one connection
+  std::size_t max_http2_buffered = 64u << 20;
 };
 
 class Server {
