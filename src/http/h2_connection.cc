@@ -81,7 +81,7 @@ Task<void> H2Connection::pump() {
     session_.take_output(out_, kOutputBytes);
     if (out_.empty()) {
       if (ended_) co_return;
-      if (ending_ && session_.open_streams() == 0) {
+      if (session_.finished() || (ending_ && session_.open_streams() == 0)) {
         wire_.stream().close();  // wakes run()
         co_return;
       }
