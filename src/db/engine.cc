@@ -177,6 +177,16 @@ std::shared_ptr<Database> Engine::find(std::string_view name) {
   return it == state_->databases.end() ? nullptr : it->second;
 }
 
+std::vector<std::pair<std::string, Position>> Engine::positions(bool with_dropped) {
+  MutexLock lock(state_->mutex);
+  std::map<std::string, Position> all;
+  if (with_dropped) {
+    for (const auto& [name, db] : state_->dropped) all[name] = db->position();
+  }
+  for (const auto& [name, db] : state_->databases) all[name] = db->position();
+  return {all.begin(), all.end()};
+}
+
 Result<std::shared_ptr<Database>> Engine::adopt(const std::string& name, const std::string& scratch_name,
                                                 PartFile file) {
   TRY(validate_name(name));

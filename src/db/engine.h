@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -87,6 +88,8 @@ class Engine {
 
   std::vector<std::shared_ptr<Database>> databases();     // live ones, sorted by name
   std::shared_ptr<Database> find(std::string_view name);  // live one, or null
+  // The last captured position of every database, sorted by name; of dropped ones the TXID goes on.
+  std::vector<std::pair<std::string, Position>> positions(bool with_dropped);
   // A plain file of the scratch directory has proved to be a database: its backing file is renamed into dbs/NAME/
   // (descriptors stay valid) and `file` becomes its kDatabase part. FUSE workers. `already_written`: bytes it holds.
   Result<std::shared_ptr<Database>> adopt(const std::string& name, const std::string& scratch_name, PartFile file);

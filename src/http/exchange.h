@@ -65,6 +65,7 @@ struct Exchange {
 
   ServerState& server;
   bool head_only;
+  std::stop_source reading;
   std::optional<ErrorCode> body_failure;
   enum class Out { kNotBegun, kNoBody, kLength, kChunked, kUntilClose, kFinished, kFailed };
   Out out = Out::kNotBegun;

@@ -2,7 +2,6 @@
 // calls on streams wait in coroutines beside it.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <stop_token>

@@ -80,6 +80,7 @@ Task<void> run_handler(Exchange& x, Request& request, ResponseWriter& writer) {
 // ---- Request
 
 Task<Result<std::size_t>> Request::read(ByteSpan out) { return exchange->read(out); }
+void Request::stop_reading() { exchange->reading.request_stop(); }
 
 Task<Result<Bytes>> Request::read_all(std::size_t limit) {
   auto too_large = [&] {

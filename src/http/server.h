@@ -46,6 +46,8 @@ struct Request {
   // broken chunk framing; kUnavailable: cut off; kTimeout: no byte within ServerOptions::body_timeout_ms.
   // May run beside the ResponseWriter's calls; over HTTP/2 that is of use to any client.
   Task<Result<std::size_t>> read(ByteSpan out);
+  // Ends a read() that waits, and every later one, with kCancelled: for a handler that reads beside its answer.
+  void stop_reading();
   // The whole rest of the body; kNoSpace when it is larger than limit bytes (answer 413).
   Task<Result<Bytes>> read_all(std::size_t limit);
   std::optional<std::uint64_t> content_length() const;  // 0 without a body; none for a chunked one

@@ -84,8 +84,8 @@ Task<Result<std::size_t>> Http1Exchange::read(ByteSpan out_bytes) {
     if (out != Out::kNotBegun) co_return Error(ErrorCode::kInternal, "the body was refused by an answer");
     CO_TRY(co_await put(as_bytes("HTTP/1.1 100 Continue\r\n\r\n")));
   }
-  Result<std::size_t> n =
-      co_await connection_.wire.read_body(decoder_, out_bytes, Deadline(0), server.options.body_timeout_ms, {});
+  Result<std::size_t> n = co_await connection_.wire.read_body(decoder_, out_bytes, Deadline(0),
+                                                              server.options.body_timeout_ms, reading.get_token());
   if (!n) {
     keep_alive_ = false;
     body_failure = n.error().code();

@@ -67,7 +67,8 @@ Task<Result<std::size_t>> Http2Exchange::read(ByteSpan bytes) {
     connection_.session().interim(*channel_.stream, 100);
     connection_.kick();
   }
-  Result<std::size_t> n = co_await connection_.read(channel_, bytes, server.options.body_timeout_ms, {});
+  Result<std::size_t> n =
+      co_await connection_.read(channel_, bytes, server.options.body_timeout_ms, reading.get_token());
   if (!n) {
     body_failure = n.error().code();
     co_return std::move(n).error().context("request body");
