@@ -217,7 +217,7 @@ bool FollowerStream::take_frames(FrameDecoder& decoder, ByteView in) {
       for (auto& [name, position] : held->positions) {
         if (held_.size() >= kMaxDatabases && !held_.contains(name)) continue;
         held_[name] = position;
-        if (diverged_.erase(name) == 0) continue;
+        if (at_[name] == position || diverged_.erase(name) == 0) continue;
         at_[name] = position;  // it has gone back to there
         mark(name);
       }

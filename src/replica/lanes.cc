@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "base/log.h"
-#include "http/deadline.h"
 
 namespace caddis::replica {
 namespace {
@@ -71,12 +70,36 @@ void Lanes::finished(std::uint64_t ticket) {
   changed_.set();
 }
 
-Task<Status> Lanes::wait_room(std::size_t bytes, std::stop_token stop) {
-  while (pending_bytes_ > bytes) {
+Task<Status> Lanes::wait_room(std::stop_token stop) {
+  while (pending_bytes_ > options_.max_pending_bytes && !relieve()) {
     changed_.reset();
-    CO_TRY(co_await changed_.wait(0, stop));
+    Status waited = co_await changed_.wait(options_.stuck_ms, stop);
+    if (!waited && waited.error().code() == ErrorCode::kCancelled) co_return waited;
   }
   co_return {};
+}
+
+// Drops what the database that waits most has in memory, if it is stuck.
+bool Lanes::relieve() {
+  Lane* most = nullptr;
+  std::size_t bytes = 0;
+  for (auto& [name, l] : lanes_) {
+    std::size_t pending = 0;
+    for (const auto& t : l->transfers) pending += t->pending.size();
+    bool stuck = !l->receiving && l->applying && l->stuck.passed();
+    if (!stuck || pending <= bytes) continue;
+    most = l.get();
+    bytes = pending;
+  }
+  if (most == nullptr) return false;
+  log_warn("stream: a database does not keep up; what comes for it is fetched again later",
+           {{"db", most->name}, {"queued", std::to_string(most->queue.size())}});
+  most->behind = true;
+  for (const auto& t : most->transfers) {
+    pending_bytes_ -= t->pending.size();
+    t->pending.clear();
+  }
+  return true;
 }
 
 Task<Status> Lanes::wait_applied(std::uint64_t ticket, std::int64_t timeout_ms, std::stop_token stop) {
@@ -104,7 +127,8 @@ PositionMap Lanes::claims() const {
 // ---- receiving
 
 void Lanes::receive_soon(Lane& l) {
-  if (l.receiving || l.transfers.empty()) return;
+  bool waits = full() && l.applying && !l.behind;  // for room on disk: tried again behind the next apply
+  if (l.receiving || l.transfers.empty() || waits) return;
   l.receiving = true;
   loop::spawn(receive(l));
 }
@@ -112,7 +136,9 @@ void Lanes::receive_soon(Lane& l) {
 // What the pool does next for a database: complete files, or a piece of one that is still coming.
 std::vector<Lanes::Work> Lanes::next_work(Lane& l) {
   std::vector<Work> batch;
+  std::size_t room = options_.max_queued_files - std::min(queued_files_, options_.max_queued_files);
   for (const std::shared_ptr<Transfer>& t : l.transfers) {
+    if (batch.size() >= room && l.applying && !l.behind) break;
     bool piece = batch.empty() && t->pending.size() >= kWriteBytes;
     if (!t->ended && !piece) break;
     batch.push_back({t, std::exchange(t->pending, {}), t->ended, {}});
@@ -157,12 +183,6 @@ void Lanes::received(Lane& l, Work& w) {
     if (w.ended) finished(t.ticket);
     options_.on_failed(t.name, std::move(w.status).error().context("receive " + t.name));
     return;
-  }
-  bool full = queued_files_ >= options_.max_queued_files || queued_bytes_ + t.received > options_.max_queued_bytes;
-  bool lone = l.queue.empty() && !l.applying;
-  if (t.complete && t.incoming != nullptr && full && !lone && !std::exchange(l.behind, true)) {
-    log_warn("stream: a database does not keep up; the rest is fetched again later",
-             {{"db", l.name}, {"queued", std::to_string(l.queue.size())}});
   }
   if (!t.complete || t.incoming == nullptr || l.behind) {
     finished(t.ticket);
@@ -210,6 +230,7 @@ void Lanes::apply_next(Lane& l) {
       continue;
     }
     l.applying = true;
+    l.stuck = http::Deadline(options_.stuck_ms);
     auto reply = [weak = weak_from_this(), loop = &loop_, &l, ticket = item.ticket,
                   bytes = item.bytes](Result<Position> result) {
       loop->post([weak, &l, ticket, bytes, result = std::move(result)]() mutable {
@@ -217,6 +238,7 @@ void Lanes::apply_next(Lane& l) {
         if (self == nullptr) return;
         self->applied(l, ticket, bytes, std::move(result));
         self->apply_next(l);
+        for (auto& [name, other] : self->lanes_) self->receive_soon(*other);
       });
     };
     options_.applier->apply(l.name, std::move(item.ltx), std::move(reply));

@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <string>
 
+#include "http/deadline.h"
 #include "loop/loop.h"
 #include "replica/applier.h"
 
@@ -22,6 +23,8 @@ struct LaneOptions {
   std::uint64_t node_id = 0;
   std::size_t max_queued_files = 256;
   std::uint64_t max_queued_bytes = 1u << 30;
+  std::size_t max_pending_bytes = 8u << 20;
+  std::int64_t stuck_ms = 1'000;
   std::function<void(const std::string& name, Position position)> on_applied;
   // It can't be taken in: kConflict when this node has something else. What was queued for it is gone.
   std::function<void(const std::string& name, const Error& error)> on_failed;
@@ -47,9 +50,8 @@ class Lanes : public std::enable_shared_from_this<Lanes> {
   void end(Transfer& transfer, bool complete);
   void drop_incomplete();  // the stream is over
 
-  std::size_t pending_bytes() const { return pending_bytes_; }  // in memory
-  // Until fewer are pending.
-  Task<Status> wait_room(std::size_t bytes, std::stop_token stop);
+  // Until there is room in memory for more. A database that is stuck gives up its own.
+  Task<Status> wait_room(std::stop_token stop);
   std::uint64_t last_ticket() const { return next_ticket_ - 1; }
   // Until every file up to this ticket is applied or gone.
   Task<Status> wait_applied(std::uint64_t ticket, std::int64_t timeout_ms, std::stop_token stop);
@@ -71,6 +73,7 @@ class Lanes : public std::enable_shared_from_this<Lanes> {
     std::deque<Queued> queue;
     bool applying = false;
     bool behind = false;  // files were dropped
+    http::Deadline stuck{0};
     Position claim;
   };
   struct Work {
@@ -80,6 +83,8 @@ class Lanes : public std::enable_shared_from_this<Lanes> {
     Status status;
   };
   Lane& lane(const std::string& name);
+  bool full() const { return queued_files_ >= options_.max_queued_files || queued_bytes_ >= options_.max_queued_bytes; }
+  bool relieve();
   void receive_soon(Lane& lane);
   Task<void> receive(Lane& lane);
   std::vector<Work> next_work(Lane& lane);

@@ -166,6 +166,7 @@ PositionMap Publisher::positions() const {
 Task<HandoffSent> Publisher::hand_off(std::uint64_t node_id, std::string lease_id, std::int64_t timeout_ms,
                                       std::stop_token stop) {
   std::shared_ptr<State> s = state_;
+  s->take_moved();  // what became durable before this was asked for goes out first
   FollowerStream* follower = s->follower(node_id);
   if (follower == nullptr) co_return HandoffSent{false, not_found("target node is not currently connected")};
   auto handoff = std::make_shared<FollowerStream::Handoff>(s->loop);

@@ -13,7 +13,6 @@ namespace caddis::replica {
 namespace {
 
 constexpr std::size_t kReadBytes = 256u << 10;
-constexpr std::size_t kMaxPendingBytes = 8u << 20;
 constexpr std::size_t kMaxChannels = 16;
 constexpr std::int64_t kHeldEveryMs = 1000;
 constexpr std::int64_t kSettleMs = 2'000;
@@ -95,7 +94,9 @@ void Receiver::State::make_lanes() {
   LaneOptions o{.applier = options.applier,
                 .node_id = options.node_id,
                 .max_queued_files = options.max_queued_files,
-                .max_queued_bytes = options.max_queued_bytes};
+                .max_queued_bytes = options.max_queued_bytes,
+                .max_pending_bytes = options.max_pending_bytes,
+                .stuck_ms = options.stuck_ms};
   o.on_applied = [this](const std::string& name, Position position) {
     if (connection == nullptr) return;
     connection->held[name] = position;
@@ -169,15 +170,12 @@ Task<FollowEnd> Receiver::State::follow(std::string url, std::stop_token stop) {
   }
   followed = {};
   std::stop_callback outer(stop, [c] { c->stop.request_stop(); });
-  http::ClientRequest request{
-      .method = "POST",
-      .url = *target,
-      .headers = {{"Litefs-Id", fmt::format("{:016X}", options.node_id)}, {std::string(kStreamHeader), "1"}},
-      .source = source(c),
-      .connect_timeout_ms = options.connect_timeout_ms,
-      .timeout_ms = options.connect_timeout_ms + options.silence_ms,
-      .idle_timeout_ms = options.silence_ms,
-      .http2 = true};
+  http::ClientRequest request{.method = "POST", .url = *target, .source = source(c), .http2 = true};
+  request.headers.add("Litefs-Id", fmt::format("{:016X}", options.node_id));
+  if (options.own_frames) request.headers.add(std::string(kStreamHeader), "1");
+  request.connect_timeout_ms = options.connect_timeout_ms;
+  request.timeout_ms = options.connect_timeout_ms + options.silence_ms;
+  request.idle_timeout_ms = options.silence_ms;
   FollowEnd result;
   auto reader = co_await options.client->open(std::move(request), c->stop.get_token());
   if (!reader) {
@@ -262,7 +260,7 @@ Task<FollowEnd> Receiver::State::read_stream(http::BodyReader& reader, std::stop
   Bytes buffer(kReadBytes);
   http::Deadline silence(c->litefs ? options.litefs_silence_ms : options.silence_ms);
   for (;;) {
-    Status room = co_await lanes->wait_room(kMaxPendingBytes, c->stop.get_token());
+    Status room = co_await lanes->wait_room(c->stop.get_token());
     Result<std::size_t> n = room ? co_await reader.read(buffer, c->stop.get_token()) : Result<std::size_t>(0);
     if (c->end) co_return *c->end;
     if (stop.stop_requested()) co_return FollowEnd{.why = Why::kStopped};

@@ -77,11 +77,16 @@ struct ReceiverOptions {
   std::function<Facts()> facts;
   std::function<std::uint64_t()> min_epoch;  // a primary of an earlier term is refused
   std::vector<std::string> filter;           // databases; empty: all
+  bool own_frames = true;                    // false: speaks as a LiteFS does
   std::int64_t connect_timeout_ms = 5'000;
   std::int64_t silence_ms = 3'000;
   std::int64_t litefs_silence_ms = 15'000;  // it sends no heartbeat while it reads a large database
+  // Of what waits to be applied: on disk, then in memory. Beyond both, what is received for a database that has applied
+  // nothing for stuck_ms is dropped.
   std::size_t max_queued_files = 256;
   std::uint64_t max_queued_bytes = 1u << 30;
+  std::size_t max_pending_bytes = 8u << 20;
+  std::int64_t stuck_ms = 1'000;
   std::function<void(const Primary&)> on_ready;   // the first round is applied
   std::function<void(const Followed&)> on_heard;  // a heartbeat
   std::function<void(const std::string& name, Txid txid)> on_hwm;
