@@ -58,6 +58,7 @@ void FollowerStream::end() {
 
 void FollowerStream::replace() {
   replaced_ = gone_ = true;
+  gone_why_ = "it has come back with a new stream";
   wake_.set();
 }
 
@@ -101,7 +102,7 @@ Task<void> FollowerStream::run(PositionMap map, Bytes rest) {
   stop_lanes_.request_stop();
   request_.stop_reading();
   co_await tasks_.join();
-  std::string cause = sent ? "" : sent.error().message();
+  std::string cause = sent ? gone_why_ : sent.error().message();
   log_info("stream disconnected", {{"node", short_id(node_id_)}, {"address", request_.peer}, {"cause", cause}});
   if (state_.options.on_left) state_.options.on_left(peer(), broken);
 }
@@ -192,10 +193,12 @@ Task<void> FollowerStream::read_requests(Bytes rest) {
     Result<std::size_t> n = co_await request_.read(buffer);
     if (!n && n.error().code() == ErrorCode::kCancelled) co_return;  // this side ends
     good = n.has_value();
+    if (!n) gone_why_ = n.error().message();
     if (n && *n == 0) co_return;  // a LiteFS has nothing more to say
     if (n) good = take_frames(decoder, ByteView(buffer).first(*n));
   }
   gone_ = true;
+  if (gone_why_.empty()) gone_why_ = "the follower went away";
   wake_.set();
 }
 
@@ -240,8 +243,11 @@ void FollowerStream::moved(const std::string& name) {
 void FollowerStream::mark(const std::string& name) {
   if (!filter_.empty() && !filter_.contains(name)) return;
   unstated_.insert(name);
-  if (in_lane_.contains(name) || !in_dirty_.insert(name).second) return;  // a lane looks again before it ends
-  dirty_.push_back(name);
+  if (in_lane_.contains(name)) {
+    again_.insert(name);
+  } else if (in_dirty_.insert(name).second) {
+    dirty_.push_back(name);
+  }
 }
 
 void FollowerStream::start_lanes() {
@@ -271,7 +277,8 @@ Task<void> FollowerStream::run_lane(std::string name) {
   auto first = first_round_.find(name);
   bool caught_up = turn == Turn::kDone || (first != first_round_.end() && at_[name].txid >= first->second);
   if (first != first_round_.end() && (caught_up || diverged_.contains(name))) first_round_.erase(first);
-  if (turn == Turn::kAgain) mark(name);
+  bool again = again_.erase(name) > 0 && turn == Turn::kDone && !diverged_.contains(name);
+  if (turn == Turn::kAgain || again) mark(name);
   if (turn == Turn::kParked) snapshot_queue_.push_back(name);
   if (turn == Turn::kLater) {
     (void)co_await loop::sleep(state_.loop, kRetryMs, stop_lanes_.get_token());

@@ -87,7 +87,7 @@ class FollowerStream {
   std::map<std::string, Txid> forwarded_from_;
   std::map<std::string, Txid> first_round_;  // to be reached before Ready
   std::deque<std::string> dirty_;
-  std::set<std::string> in_dirty_, in_lane_, unstated_;
+  std::set<std::string> in_dirty_, in_lane_, again_, unstated_;
   std::set<std::string> diverged_;  // wait for the follower to say where it went back to
   std::deque<std::string> snapshot_queue_;
   std::size_t lanes_ = 0, snapshots_ = 0;
@@ -99,6 +99,7 @@ class FollowerStream {
   loop::TaskGroup tasks_;
   std::stop_source stop_lanes_;
   bool ending_ = false, gone_ = false, replaced_ = false, ready_ = false;
+  std::string gone_why_;
   Facts facts_;
   PositionMap held_;
   std::int64_t heard_ms_ = 0;
