@@ -12,6 +12,8 @@ constexpr std::size_t kMaxSnapshots = 3;  // of the lanes
 constexpr std::int64_t kRetryMs = 1000;   // after an error of the disk
 constexpr std::size_t kMaxPast = 2000;
 constexpr std::int64_t kDurableStepMs = 2;
+constexpr std::int64_t kEndMs = 2000;      // for a LiteFS's file to become complete when the term is over
+constexpr std::size_t kFilesAtOnce = 512;  // looked at for one piece
 
 std::string short_id(std::uint64_t node_id) { return fmt::format("{:016X}", node_id); }
 
@@ -52,6 +54,7 @@ bool FollowerStream::confirms(const PositionMap& wanted) const {
 }
 
 void FollowerStream::end() {
+  if (!ending_) end_by_ = http::Deadline(kEndMs);
   ending_ = true;
   wake_.set();
 }
@@ -111,7 +114,7 @@ Task<void> FollowerStream::run(PositionMap map, Bytes rest) {
 Task<Status> FollowerStream::write_all() {
   http::Deadline beat(state_.options.heartbeat_ms);
   while (!gone_ && !request_.stop().stop_requested()) {
-    if (ending_ && exclusive_ == nullptr) co_return {};
+    if (ending_ && (exclusive_ == nullptr || end_by_.passed())) co_return {};
     start_lanes();
     if (ready_ && beat.passed() && exclusive_ == nullptr) {
       CO_TRY(co_await write_beat());
@@ -274,6 +277,7 @@ Task<void> FollowerStream::run_lane(std::string name) {
   if (exclusive_ == &lane) gone_ = true;  // its file stays incomplete: nothing else can follow
   in_lane_.erase(name);
   --lanes_;
+  if (turn == Turn::kDone) backlog_.erase(name);
   auto first = first_round_.find(name);
   bool caught_up = turn == Turn::kDone || (first != first_round_.end() && at_[name].txid >= first->second);
   if (first != first_round_.end() && (caught_up || diverged_.contains(name))) first_round_.erase(first);
@@ -332,17 +336,11 @@ Task<FollowerStream::Turn> FollowerStream::send_files(Lane& lane, Position from,
   FilesQuestion q{
       .name = lane.name, .from = from, .follower = {node_id_, !litefs_}, .channel = channel_, .hwm = hwm(lane.name)};
   if (auto it = forwarded_from_.find(lane.name); it != forwarded_from_.end()) q.forwarded_from = it->second;
-  const std::vector<db::LogEntry>& recent = state_.find(lane.name)->recent;
-  auto begin = std::find_if(recent.begin(), recent.end(), [&](const auto& e) { return e.min == from.txid.next(); });
-  q.entries.assign(begin, recent.end());
   channel_ += 1u << 16;
-  auto read = [&engine = *state_.options.engine, &q, to]() -> Result<OutgoingFiles> {
-    if (q.entries.empty()) {  // not one of the newest
-      TRY_ASSIGN(q.entries, engine.log().list(q.name));
-      std::erase_if(q.entries, [&](const auto& e) { return e.min <= q.from.txid || e.max > to.txid; });
-      std::sort(q.entries.begin(), q.entries.end(),
-                [](const auto& a, const auto& b) { return a.min != b.min ? a.min < b.min : a.max > b.max; });
-    }
+  Result<std::vector<db::LogEntry>> entries = co_await next_files(lane.name, from, to);
+  if (entries) q.entries = std::move(*entries);
+  auto read = [&engine = *state_.options.engine, &q, &entries]() -> Result<OutgoingFiles> {
+    if (!entries) return std::unexpected(entries.error());
     return read_files(engine.log(), q);
   };
   Result<OutgoingFiles> files = co_await loop::offload(state_.loop, read);
@@ -375,6 +373,35 @@ Task<FollowerStream::Turn> FollowerStream::send_files(Lane& lane, Position from,
   }
   log_info("stream: a snapshot is needed", {{"db", lane.name}, {"node", short_id(node_id_)}, {"cause", files->why}});
   co_return co_await send_snapshot(lane, from);
+}
+
+// The files of the log that follow a position, as many as may be needed for one piece.
+Task<Result<std::vector<db::LogEntry>>> FollowerStream::next_files(std::string name, Position from, Position to) {
+  const std::vector<db::LogEntry>& recent = state_.find(name)->recent;
+  auto begin = std::find_if(recent.begin(), recent.end(), [&](const auto& e) { return e.min == from.txid.next(); });
+  if (begin != recent.end()) {
+    backlog_.erase(name);
+    auto end = begin + std::min<std::ptrdiff_t>(recent.end() - begin, kFilesAtOnce);
+    co_return std::vector<db::LogEntry>(begin, end);
+  }
+  auto known = backlog_.find(name);
+  while (known != backlog_.end() && !known->second.empty() && known->second.front().max <= from.txid) {
+    known->second.pop_front();
+  }
+  if (known == backlog_.end() || known->second.empty() || known->second.front().min != from.txid.next()) {
+    auto list = [&engine = *state_.options.engine, &name, from, to]() -> Result<std::deque<db::LogEntry>> {
+      TRY_ASSIGN(std::vector<db::LogEntry> all, engine.log().list(name));
+      std::erase_if(all, [&](const auto& e) { return e.min <= from.txid || e.max > to.txid; });
+      std::sort(all.begin(), all.end(),
+                [](const auto& a, const auto& b) { return a.min != b.min ? a.min < b.min : a.max > b.max; });
+      return std::deque<db::LogEntry>(std::make_move_iterator(all.begin()), std::make_move_iterator(all.end()));
+    };
+    Result<std::deque<db::LogEntry>> listed = co_await loop::offload(state_.loop, list);
+    if (!listed) co_return std::move(listed).error();
+    known = backlog_.insert_or_assign(name, std::move(*listed)).first;
+  }
+  auto end = known->second.begin() + std::min<std::ptrdiff_t>(std::ssize(known->second), kFilesAtOnce);
+  co_return std::vector<db::LogEntry>(known->second.begin(), end);
 }
 
 // The follower has what this node has not. A caddis is told our past, goes back to what both have (keeping the rest)

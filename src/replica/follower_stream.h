@@ -69,6 +69,7 @@ class FollowerStream {
   enum class Turn { kAgain, kDone, kLater, kParked };
   Task<Turn> send_next(Lane& lane);
   Task<Turn> send_files(Lane& lane, Position from, Position to);
+  Task<Result<std::vector<db::LogEntry>>> next_files(std::string name, Position from, Position to);
   Task<Turn> send_snapshot(Lane& lane, Position theirs);
   Task<Turn> send_pieces(Lane& lane, std::shared_ptr<LtxPieces> pieces, bool with_hwm);
   Task<Turn> diverged(Lane& lane, Position theirs, Position ours, std::string why);
@@ -88,7 +89,8 @@ class FollowerStream {
   std::map<std::string, Txid> first_round_;  // to be reached before Ready
   std::deque<std::string> dirty_;
   std::set<std::string> in_dirty_, in_lane_, again_, unstated_;
-  std::set<std::string> diverged_;  // wait for the follower to say where it went back to
+  std::set<std::string> diverged_;                           // wait for the follower to say where it went back to
+  std::map<std::string, std::deque<db::LogEntry>> backlog_;  // files of those that are far behind, found once
   std::deque<std::string> snapshot_queue_;
   std::size_t lanes_ = 0, snapshots_ = 0;
   std::list<Lane*> ready_lanes_;
@@ -98,6 +100,7 @@ class FollowerStream {
   loop::Event wake_;
   loop::TaskGroup tasks_;
   std::stop_source stop_lanes_;
+  http::Deadline end_by_{0};  // with a file that a LiteFS is being sent
   bool ending_ = false, gone_ = false, replaced_ = false, ready_ = false;
   std::string gone_why_;
   Facts facts_;

@@ -121,6 +121,7 @@ Result<OutgoingFiles> read_files(db::Log& log, const FilesQuestion& q) {
   Bytes content;
   for (const db::LogEntry& entry : q.entries) {
     if (out.frames.size() >= kPieceBytes) return out;
+    if (entry.max <= out.after.txid) continue;  // part of a longer one that was sent
     auto snapshot = [&](std::string why) {
       if (!out.frames.empty()) return;  // first what leads up to here
       out.end = OutgoingFiles::End::kSnapshot;

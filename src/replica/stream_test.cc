@@ -597,5 +597,109 @@ TEST_F(Stream, LargeTransactionsAndDatabasesGoInPiecesAndHeartbeatsBetween) {
   });
 }
 
+// A server that sends these bytes and then waits; what becomes of them at a follower.
+struct Scripted : Stream {
+  Bytes script;
+  std::string epoch = "7";
+  void serve_script() {
+    loop::run_until_done(loop, server->stop());
+    auto s = http::Server::listen(loop, "127.0.0.1:0", [this](http::Request& r, http::ResponseWriter& w) -> Task<void> {
+      http::Headers head{{"Litefs-Id", "00000000000000FF"}, {"Litefs-Cluster-Id", primary_cluster}};
+      if (!epoch.empty()) {
+        head.add("Caddis-Stream", "1");
+        head.add("Caddis-Epoch", epoch);
+      }
+      (void)co_await w.begin(200, std::move(head));
+      (void)co_await w.write(script);
+      (void)co_await loop::sleep(loop, 60'000, r.stop());
+    });
+    ASSERT_TRUE(s);
+    server = std::move(*s);
+    server->serve();
+  }
+  static Bytes ltx(Txid min, Txid max, Checksum pre, std::uint8_t fill, std::uint64_t node_id, Checksum* after) {
+    ltx::Header h;
+    h.page_size_bytes = 512;
+    h.commit = 1;
+    h.min_txid = min;
+    h.max_txid = max;
+    h.pre_apply = pre;
+    h.node_id = node_id;
+    Bytes page(512, fill), out;
+    auto encoder = ltx::make_encoder(ltx::Version::kV1, h, [&out](ByteView b) -> Status {
+      append(out, b);
+      return {};
+    });
+    *after = ltx::fold(kEmptyDatabaseChecksum, Checksum(), ltx::page_checksum(Pgno(1), page));
+    EXPECT_TRUE(encoder->add_page(Pgno(1), page));
+    EXPECT_TRUE(encoder->finish(*after));
+    return out;
+  }
+  void put_file(const Bytes& file) {
+    encode(script, LtxBegin{"a.db"});
+    encode(script, LtxBytes{file});
+    encode(script, LtxEnd{});
+  }
+};
+
+TEST_F(Scripted, ItsOwnWritesAreTakenOnceHoweverOftenTheyComeBack) {
+  Checksum one, two, three;
+  put_file(ltx(Txid(1), Txid(1), {}, 1, 0xFF, &one));
+  Bytes own = ltx(Txid(2), Txid(2), one, 2, kFollowerId, &two);
+  put_file(own);
+  put_file(own);
+  put_file(ltx(Txid(3), Txid(5), two, 3, 0xFF, &three));
+  encode(script, Ready{});
+  serve_script();
+  FollowEnd end = run([this]() -> Task<FollowEnd> {
+    co_return co_await follow_while([this]() -> Task<void> {
+      EXPECT_TRUE(receiver->followed().ready);
+      co_return;
+    });
+  });
+  EXPECT_EQ(end.why, Why::kStopped) << end.text;
+  EXPECT_EQ(applier.positions()["a.db"], (Position{Txid(5), three}));
+  EXPECT_EQ(applier.applied(), 3);
+}
+
+TEST_F(Scripted, WhatDoesNotFitIsNamedAndEndsTheStream) {
+  struct Case {
+    std::function<void()> make;
+    Why why;
+    std::string text;
+  };
+  Checksum sum;
+  Bytes good = ltx(Txid(1), Txid(1), {}, 1, 0xFF, &sum);
+  Bytes torn = good;
+  torn[200] ^= 1;
+  std::vector<Case> cases;
+  cases.push_back({[&] { put_file(torn); }, Why::kFailed, "receive a.db: "});
+  cases.push_back(
+      {[&] { put_file(ltx(Txid(7), Txid(7), sum, 1, 1, &sum)); }, Why::kConflict, "position mismatch on db"});
+  cases.push_back({[&] {
+                     encode(script, LtxBegin{"../x"});
+                     encode(script, LtxBytes{good});
+                     encode(script, LtxEnd{});
+                   },
+                   Why::kFailed, "receive ../x: "});
+  cases.push_back({[&] { script = {0, 0, 0, 99}; }, Why::kFailed, "invalid stream frame type: 0x63"});
+  cases.push_back({[&] { encode(script, Data{1, good}); }, Why::kFailed, "channel 1 is not open"});
+  cases.push_back({[&] {
+                     for (std::uint32_t i = 0; i < 20; ++i) encode(script, Open{i, "a"});
+                   },
+                   Why::kFailed, "more than 16 channels"});
+  cases.push_back({[&] { encode(script, replica::State{1, 8, {}}); }, Why::kRefused, "went from term 7 to 8"});
+  cases.push_back({[&] { encode(script, End{}); }, Why::kEnded, "ended the stream"});
+  for (Case& c : cases) {
+    script.clear();
+    c.make();
+    serve_script();
+    FollowEnd end = loop::run_until_done(loop, receiver->follow(url(), {}));
+    EXPECT_EQ(end.why, c.why) << c.text;
+    EXPECT_THAT(end.text, HasSubstr(c.text));
+  }
+  EXPECT_TRUE(applier.positions()["a.db"] == Position{});
+}
+
 }  // namespace
 }  // namespace caddis::replica
