@@ -36,7 +36,7 @@ FollowerStream::~FollowerStream() { state_.followers.remove(this); }
 
 Peer FollowerStream::peer() const {
   Peer p{.node_id = node_id_, .address = request_.peer, .litefs = litefs_, .facts = facts_, .ready = ready_};
-  p.behind = dirty_.size() + lanes_ + snapshot_queue_.size() + diverged_.size();
+  p.behind = dirty_.size() + lanes_ + later_ + snapshot_queue_.size() + diverged_.size();
   p.held = held_;
   p.heard_ms = heard_ms_;
   return p;
@@ -146,8 +146,9 @@ Task<Status> FollowerStream::write_all() {
       beat = http::Deadline(state_.options.heartbeat_ms);
     }
     if (handoff_ && !handoff_->status && ready_ && drained()) co_return co_await write_handoff();
+    bool beats = exclusive_ == nullptr && (ready_ || !litefs_);
     wake_.reset();
-    (void)co_await wake_.wait(beat.remaining_ms(), request_.stop());
+    (void)co_await wake_.wait(beats ? beat.remaining_ms() : state_.options.heartbeat_ms, request_.stop());
   }
   co_return {};
 }
@@ -285,7 +286,9 @@ Task<void> FollowerStream::run_lane(std::string name) {
   if (turn == Turn::kAgain || again) mark(name);
   if (turn == Turn::kParked) snapshot_queue_.push_back(name);
   if (turn == Turn::kLater) {
+    ++later_;
     (void)co_await loop::sleep(state_.loop, kRetryMs, stop_lanes_.get_token());
+    --later_;
     mark(name);
   }
   wake_.set();

@@ -60,7 +60,7 @@ class FollowerStream {
   Task<Status> write_beat();
   Task<Status> write_handoff();
   bool first_round_over() const { return first_round_.empty(); }
-  bool drained() const { return dirty_.empty() && lanes_ == 0 && snapshot_queue_.empty(); }
+  bool drained() const { return dirty_.empty() && lanes_ == 0 && later_ == 0 && snapshot_queue_.empty(); }
   Lane* next_lane();
 
   void start_lanes();
@@ -92,7 +92,7 @@ class FollowerStream {
   std::set<std::string> diverged_;                           // wait for the follower to say where it went back to
   std::map<std::string, std::deque<db::LogEntry>> backlog_;  // files of those that are far behind, found once
   std::deque<std::string> snapshot_queue_;
-  std::size_t lanes_ = 0, snapshots_ = 0;
+  std::size_t lanes_ = 0, snapshots_ = 0, later_ = 0;
   std::list<Lane*> ready_lanes_;
   Lane* exclusive_ = nullptr;  // LiteFS: its file is not complete
   std::uint32_t channel_ = 1;

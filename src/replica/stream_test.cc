@@ -469,20 +469,25 @@ TEST_F(Stream, AHandoffComesAfterEverythingElse) {
     o.own_frames = own;
     receiver = std::make_unique<Receiver>(loop, std::move(o));
     FollowEnd end = run([this]() -> Task<FollowEnd> {
-      co_return co_await follow_while([this]() -> Task<void> {
-        for (int i = 0; i < 5; ++i) exec("a.db", "INSERT INTO t VALUES(1)");
-        bool drained = false;
-        sql->engine().drain([&drained](Status) { drained = true; });
-        for (int i = 0; i < 1000 && !drained; ++i) sql->step();
-        HandoffSent nobody = co_await publisher->hand_off(0x99, "x", 1000, {});
-        EXPECT_FALSE(nobody.begun || nobody.status);
-        HandoffSent sent = co_await publisher->hand_off(kFollowerId, "session-1", 5000, {});
-        EXPECT_TRUE(sent.begun && sent.status);
-        (void)co_await until([this] { return !receiver->followed().connected; });
-      });
+      FollowEnd inner;
+      loop::TaskGroup group;
+      auto follow = [](Stream& t, FollowEnd& out) -> Task<void> { out = co_await t.receiver->follow(t.url(), {}); };
+      group.spawn(follow(*this, inner));
+      (void)co_await until([this] { return receiver->followed().ready; });
+      for (int i = 0; i < 5; ++i) exec("a.db", "INSERT INTO t VALUES(1)");
+      bool drained = false;
+      sql->engine().drain([&drained](Status) { drained = true; });
+      for (int i = 0; i < 1000 && !drained; ++i) sql->step();
+      HandoffSent nobody = co_await publisher->hand_off(0x99, "x", 1000, {});
+      EXPECT_FALSE(nobody.begun || nobody.status);
+      HandoffSent sent = co_await publisher->hand_off(kFollowerId, "session-1", 5000, {});
+      EXPECT_TRUE(sent.begun && sent.status);
+      co_await group.join();
+      co_return inner;
     });
+    EXPECT_EQ(end.why, Why::kHandoff) << end.text;
     EXPECT_EQ(end.lease_id, "session-1");
-    EXPECT_TRUE(equal());
+    EXPECT_TRUE(equal()) << differences();
   }
 }
 
