@@ -16,9 +16,9 @@
 namespace caddis::replica {
 
 // One LTX file (v1) on its way in, kept in a temporary file. Pool threads, one call at a time.
-class Incoming {
+class IncomingFile {
  public:
-  virtual ~Incoming() = default;
+  virtual ~IncomingFile() = default;
   virtual Status write(ByteView bytes) = 0;       // in order, cut anywhere
   virtual Result<ltx::Header> finish() = 0;       // the file is complete: proves it
   virtual const ltx::Header& header() const = 0;  // after finish()
@@ -29,10 +29,10 @@ class Applier {
  public:
   virtual ~Applier() = default;
   // kInvalid: no database can have this name. Pool threads.
-  virtual Result<std::unique_ptr<Incoming>> begin_incoming(const std::string& name) = 0;
+  virtual Result<std::unique_ptr<IncomingFile>> begin_incoming(const std::string& name) = 0;
   // Into the log, durably, then into the database. kConflict when it does not follow the database's position: nothing
   // was changed. Loop thread; the reply may come on any thread.
-  virtual void apply(const std::string& name, std::unique_ptr<Incoming> ltx,
+  virtual void apply(const std::string& name, std::unique_ptr<IncomingFile> ltx,
                      std::move_only_function<void(Result<Position>)> reply) = 0;
   // Dropped databases with it. One whose transactions were set aside, with nothing in common, is at {0, 0}. Loop
   // thread.

@@ -39,7 +39,7 @@ struct Transfer {
   Bytes pending;        // not written down yet
   std::uint64_t received = 0;
   bool ended = false, complete = false;
-  std::unique_ptr<Incoming> incoming;  // of the pool while the lane receives
+  std::unique_ptr<IncomingFile> incoming;  // of the pool while the lane receives
 };
 
 class Lanes : public std::enable_shared_from_this<Lanes> {
@@ -60,7 +60,7 @@ class Lanes : public std::enable_shared_from_this<Lanes> {
 
  private:
   struct Queued {
-    std::unique_ptr<Incoming> ltx;
+    std::unique_ptr<IncomingFile> ltx;
     std::uint64_t ticket = 0;
     std::uint64_t bytes = 0;
     bool litefs = false;

@@ -27,12 +27,12 @@ class PagesApplier final : public Applier {
     std::vector<Position> past;
   };
 
-  Result<std::unique_ptr<replica::Incoming>> begin_incoming(const std::string& name) override {
+  Result<std::unique_ptr<IncomingFile>> begin_incoming(const std::string& name) override {
     TRY(db::validate_name(name));
     return std::make_unique<Ltx>();
   }
 
-  void apply(const std::string& name, std::unique_ptr<replica::Incoming> ltx,
+  void apply(const std::string& name, std::unique_ptr<IncomingFile> ltx,
              std::move_only_function<void(Result<Position>)> reply) override {
     {
       MutexLock lock(mutex_);
@@ -90,7 +90,7 @@ class PagesApplier final : public Applier {
   int applied() const { return applied_; }
 
  private:
-  struct Ltx final : replica::Incoming {
+  struct Ltx final : IncomingFile {
     Status write(ByteView more) override {
       append(bytes, more);
       return {};
@@ -113,7 +113,7 @@ class PagesApplier final : public Applier {
     Position after;
     std::vector<std::pair<Pgno, Bytes>> pages;
   };
-  using Waiting = std::pair<std::unique_ptr<replica::Incoming>, std::move_only_function<void(Result<Position>)>>;
+  using Waiting = std::pair<std::unique_ptr<IncomingFile>, std::move_only_function<void(Result<Position>)>>;
 
   Result<Position> apply_now(const std::string& name, Ltx& ltx) {
     MutexLock lock(mutex_);
