@@ -172,6 +172,7 @@ class Test:
             run("rm", "-rf", "--one-file-system", self.dir, check=False)  # never into something still mounted there
 
 
+from .http_faults import HttpFaultProxy  # noqa: E402
 from .node import Node  # noqa: E402
 from .oracle import library as oracle_library  # noqa: E402
 from .oracle import (Position, check_database, committed_image, database_sum, parse_position,  # noqa: E402, F401
@@ -179,5 +180,5 @@ from .oracle import (Position, check_database, committed_image, database_sum, pa
 from .peers import FaultProxy, RcloneS3, litestream, venv_program  # noqa: E402
 from .volume import Ext4Volume  # noqa: E402
 
-__all__ = ["Ext4Volume", "FaultProxy", "Node", "Position", "RcloneS3", "Skip", "Test", "check_database", "committed_image",
+__all__ = ["Ext4Volume", "FaultProxy", "HttpFaultProxy", "Node", "Position", "RcloneS3", "Skip", "Test", "check_database", "committed_image",
            "database_sum", "litestream", "read_position", "replay_log", "test", "venv_program", "wait_until", "signal"]
