@@ -1,6 +1,5 @@
 """What the program under test can do, asked of the program itself: a scenario that needs more skips, and turns on by
 itself with the build that has it."""
-import functools
 import json
 import os
 import socket
@@ -51,30 +50,36 @@ def capabilities(test):
 
 
 def _ask(test):
-    says = functools.partial(_start_that_fails, test)
+    bucket = {"BUCKET_NAME": "bucket", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s",
+              "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1", "AWS_REGION": "auto"}
+    consul = {"lease": {"type": "consul", "consul": {"url": "http://127.0.0.1:1/app", "key": "k", "ttl": "10s"}}}
+    proxy = {"proxy": {"addr": "127.0.0.1:0", "target": "127.0.0.1:1", "db": "app.db"}}
     has = set()
-    if "not part of this version" not in says({"lease": {"type": "consul", "advertise-url": "http://127.0.0.1:1",
-                                                         "consul": {"url": "http://127.0.0.1:1", "key": "k"}}}):
+    if "not part of this version" not in _failed_start(test, consul):
         has.add("consul")
-    if "not part of this version" not in says({"lease": {"type": "s3", "s3": {"url": "file:///nowhere"}}}):
+    if "not part of this version" not in _failed_start(test, {"lease": {"type": "s3"}}, bucket):
         has.add("s3")
-    if "not part of this version" not in says({"durability": "replica"}):
+    if "not part of this version" not in _failed_start(test, {"durability": "replica"}, bucket):
         has.add("durability")
-    if "proxy has no effect" not in says({"proxy": {"addr": "127.0.0.1:0", "target": "127.0.0.1:1", "db": "app.db"}}):
+    if "proxy has no effect" not in _failed_start(test, proxy):
         has.add("proxy")
     if _follows(test):
         has.add("replication")
     return has
 
 
-def _start_that_fails(test, config):
+def _failed_start(test, config, env=None):
     """The log of a start that reads its configuration and then finds its port taken."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        node = Node(test, f"asked-{taken.getsockname()[1]}", {**config, "http": {"addr": f"127.0.0.1:{taken.getsockname()[1]}"}},
-                    program=program())
+        port = taken.getsockname()[1]
+        node = Node(test, f"asked-{port}", {**config, "http": {"addr": f"127.0.0.1:{port}"}}, env=env, program=program())
+        test.nodes.remove(node)
+        if config.get("lease"):
+            node.config["lease"] = config["lease"]
         done = subprocess.run(node.command("true"), cwd=node.dir, env=node.env, stdin=subprocess.DEVNULL, timeout=20,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode != 0, done.stdout
+        # 2 is a configuration that is refused: this file then asks wrongly, unless the feature is what is refused
+        assert done.returncode not in (0, 2) or "not part of this version" in done.stdout, done.stdout
         return done.stdout
 
 
@@ -85,6 +90,7 @@ def _follows(test):
         url = f"http://127.0.0.1:{primary.getsockname()[1]}"
         node = Node(test, "asked-replica", {"lease": {"hostname": "primary", "advertise-url": url}}, candidate=False,
                     program=program())
+        test.nodes.remove(node)
         node.start("sleep", "60", wait=False)
         try:
             primary.accept()[0].close()

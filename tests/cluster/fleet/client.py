@@ -1,6 +1,8 @@
 """Clients that write and read all the time, and what they were told: the log that the databases are held against."""
+import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 from typing import NamedTuple
@@ -33,8 +35,13 @@ class Writer:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def stop(self):
+    def stop(self, abandon=False):
+        """After the answer that is awaited; abandon: without it (its machine is dead)."""
         self._stop.set()
+        connection = self._connection
+        if abandon and connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(self.timeout + 5)
         return self
 
@@ -61,6 +68,8 @@ class Writer:
             return ("refused" if refused else "unknown"), 0, "", 0, repr(error)
         if response.getheader("connection", "").lower() == "close":
             self._connection = None
+        if response.getheader("fly-replay"):  # straight from a replica: nobody has done it
+            return "refused", response.status, "", 0, "fly-replay: " + response.getheader("fly-replay")
         if response.status != 200:
             # 502: the machine broke off in the middle. SQLITE_IOERR at a commit decides nothing either.
             sure = response.status != 502 and "SQLITE_IOERR" not in text
@@ -145,3 +154,16 @@ def longest_gap(writers, since=None, until=None):
     times = [t for t in times if (since is None or t >= since) and (until is None or t <= until)]
     assert len(times) >= 2, "fewer than two acknowledged writes in that time"
     return max((Gap(b - a, a, b) for a, b in zip(times, times[1:])), key=lambda g: g.seconds)
+
+
+def switches(writers):
+    """[(time, from, to)]: when acknowledgements began to come from another machine. More of them than there were changes
+    of the writer means that two machines acknowledged at the same time."""
+    found, current = [], None
+    for ack in sorted((a for w in writers for a in w.acks()), key=lambda a: a.done):
+        if current is None or ack.machine == current:
+            current = ack.machine
+        elif not (found and ack.machine == found[-1][1] and ack.sent < found[-1][0]):  # a late answer of the old one
+            found.append((ack.done, current, ack.machine))
+            current = ack.machine
+    return found

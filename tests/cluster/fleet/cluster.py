@@ -174,6 +174,14 @@ class Cluster:
     def backup_url(self):
         return self.s3.url(f"{self.fleet.app}/app.db")
 
+    def wait_backup(self, copy=None, timeout=15):
+        """Until the bucket has the database; with a Copy, all its rows."""
+        def there():
+            if copy is None:
+                return bool(self.s3.objects(f"{self.fleet.app}/app.db"))
+            return len(truth.of_backup(self.test, self.backup_url, self.s3.env).rows) >= len(copy.rows)
+        harness.wait_until(there, timeout, "the backup to hold everything")
+
     def check_everything(self, writers, backup=None):
         """Stops the writers; all machines converge, equal each other, the restored backup and the clients' logs."""
         for writer in writers:
@@ -181,9 +189,7 @@ class Cluster:
         truth.wait_converged(self.machines)
         copies = [truth.of_machine(m) for m in self.machines]
         if backup or (backup is None and self.s3):
-            def uploaded():
-                return len(truth.of_backup(self.test, self.backup_url, self.s3.env).rows) == len(copies[0].rows)
-            harness.wait_until(uploaded, 15, "the backup to hold the last write")
+            self.wait_backup(copies[0])
             copies.append(truth.of_backup(self.test, self.backup_url, self.s3.env))
             copies.append(truth.of_backup(self.test, self.backup_url, self.s3.env, program=harness.binary()))
         return truth.check(writers, copies)

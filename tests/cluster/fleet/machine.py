@@ -6,12 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from typing import NamedTuple
 
-import harness
 from harness import TOP, quietly, run, wait_until
 
 from . import volume as volumes
@@ -63,7 +61,7 @@ class Machine:
         self.pid, self._guest, self._loop, self._changed = None, None, None, threading.Condition()
         self.dir = fleet.test.mkdir("machines", ident)
         self.log_path = os.path.join(self.dir, "log")
-        self._log_start, self._boots = 0, 0
+        self._log_start, self.boots = 0, 0
         open(self.log_path, "ab").close()
         os.makedirs(os.path.join(self.dir, "fly"), exist_ok=True)
         os.makedirs(os.path.join(self.dir, "root"), exist_ok=True)
@@ -125,9 +123,9 @@ class Machine:
         assert self.pid is None, f"{self} runs"
         assert self.volume is None or self.volume.machine in (None, self), f"{self.volume.name} is another machine's"
         self._log_start = os.path.getsize(self.log_path)
-        self._boots += 1
+        self.boots += 1
         with open(self.log_path, "ab") as log:
-            log.write(f"--- boot {self._boots} of {self.id}, {self.image.ref}\n".encode())
+            log.write(f"--- boot {self.boots} of {self.id}, {self.image.ref}\n".encode())
             log.flush()
             events_in, events_out = os.pipe()
             with open(os.path.join(self.dir, "specification.json"), "w") as f:
@@ -289,6 +287,12 @@ class Machine:
         command = ["nsenter", "-t", self.pid, "-m", "-p", "-u", "-n", "--", *argv]
         return self.fleet.test.spawn(*command, env={**self.environment(), **(env or {})}, **options)
 
+    def sql(self, statements, db="app.db", check=True, timeout=30, flags=()):
+        """The sqlite3 shell on a database of the mount: its output."""
+        done = self.exec("sqlite3", "-bail", "-cmd", ".timeout 5000", *flags, f"/litefs/{db}", statements, check=check,
+                         timeout=timeout)
+        return done.stdout.strip() if check else done
+
     def read(self, path, timeout=5):
         """A file as the machine sees it; None when it is not there. In a process of its own: a dead mount hangs it."""
         done = self.exec("cat", path, check=False, timeout=timeout)
@@ -377,5 +381,3 @@ def _loops_over(name):
 
 
 _plain = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-started_at = time.monotonic  # one clock for everything that is compared
-assert harness  # the package is found through tests/

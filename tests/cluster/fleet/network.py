@@ -89,7 +89,7 @@ class Network:
         for block in self.blocks:
             port = "" if block.port is None else f"tcp dport {block.port} "
             for source, destination in block.pairs:
-                verdict = "drop" if block.how == "drop" else "meta l4proto tcp reject with tcp reset"
+                verdict = "drop" if block.how == "drop" else "tcp flags & rst == 0 reject with tcp reset"
                 if source == machine.ip:
                     out.append(f"ip6 daddr {destination} {port}{verdict}")
                 if destination == machine.ip and (source not in ours or block.how == "reset"):
