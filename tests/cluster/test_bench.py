@@ -1,6 +1,4 @@
 """The bench with a plain app instead of caddis: machines, volumes, network, proxy, deploys do what Fly's do."""
-import base64
-import http.client
 import json
 import os
 import re
@@ -194,25 +192,8 @@ def test_a_web_socket_goes_through_the_proxy(t):
     [machine] = fleet.machines
     machine.start()
     front = FlyProxy(fleet, fleet.network.service_address(0xF0))
-    status, where, echoed = web_socket(front.url, b"\x81\x05hello")
+    status, where, echoed = client.web_socket(front.url, b"\x81\x05hello")
     assert (status, where, echoed) == (101, machine.id, b"\x81\x05hello")
-
-
-def web_socket(where, data, timeout=5):
-    """(status, machine, echo) of one upgrade."""
-    host, port = where.removeprefix("http://").rsplit(":", 1)
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
-    connection.request("GET", "/ws", headers={"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-                                              "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode()})
-    sock = connection.sock
-    answer = http.client.HTTPResponse(sock)
-    answer.begin()
-    if answer.status != 101:
-        return answer.status, answer.getheader("X-Machine"), answer.read()
-    sock.sendall(data)
-    echoed = sock.recv(65536)
-    sock.close()
-    return 101, answer.getheader("X-Machine"), echoed
 
 
 @test(timeout=90)

@@ -1,7 +1,9 @@
 """Clients that write and read all the time, and what they were told: the log that the databases are held against."""
+import base64
 import contextlib
 import http.client
 import json
+import os
 import socket
 import threading
 import time
@@ -137,6 +139,23 @@ def request(where, path, timeout=5.0, headers=None, method="GET", body=None):
         return 0, repr(error), {}
     finally:
         connection.close()
+
+
+def web_socket(where, data, timeout=5):
+    """(status, machine, echo) of one upgrade."""
+    host, port = where.removeprefix("http://").rsplit(":", 1)
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
+    connection.request("GET", "/ws", headers={"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                                              "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode()})
+    sock = connection.sock
+    answer = http.client.HTTPResponse(sock)
+    answer.begin()
+    if answer.status != 101:
+        return answer.status, answer.getheader("X-Machine"), answer.read()
+    sock.sendall(data)
+    echoed = sock.recv(65536)
+    sock.close()
+    return 101, answer.getheader("X-Machine"), echoed
 
 
 class Gap(NamedTuple):
