@@ -63,7 +63,7 @@ def test_a_stop_is_kill_signal_then_sigterm_then_sigkill(t):
     [machine] = fleet.machines
     script = ("import os,signal,sys,time\ncodes=dict(c.split(':') for c in os.environ['CODES'].split(','))\n"
               "for name in ('SIGINT','SIGTERM'):\n"
-              "  signal.signal(getattr(signal,name),(lambda *a,n=name:os._exit(int(codes[n]))) if name in codes else (lambda *a:None))\n"
+              "  signal.signal(getattr(signal,name),lambda *a,n=name:n in codes and os._exit(int(codes[n])))\n"
               "print('up',flush=True)\nwhile True: time.sleep(1)")
     for codes, expected in (("SIGINT:7", (7, "SIGINT")), ("SIGTERM:8", (8, "last SIGTERM")), ("SIGQUIT:1", (137, "SIGKILL"))):
         machine.image = Image(sys.executable, ("python3", "-c", script), env={"CODES": codes})

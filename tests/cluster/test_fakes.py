@@ -120,7 +120,8 @@ def test_replay_instructions_are_read_in_both_forms(t):
     head = Head("HTTP/1.1 200 OK", [("fly-replay", "instance=abc")])
     assert flyproxy.replay_of(head, b"") == ({"instance": "abc"}, {})
     head = Head("HTTP/1.1 200 OK", [("Content-Type", "application/vnd.fly.replay+json")])
-    body = json.dumps({"instance": "abc", "elsewhere": True, "transform": {"path": "/x", "set_headers": [{"name": "A", "value": "1"}]}})
+    change = {"path": "/x", "set_headers": [{"name": "A", "value": "1"}]}
+    body = json.dumps({"instance": "abc", "elsewhere": True, "transform": change})
     fields, changes = flyproxy.replay_of(head, body)
     assert fields == {"instance": "abc", "elsewhere": "true"}
     request = Head("POST /y HTTP/1.1", [("A", "0")])
@@ -131,7 +132,8 @@ def test_replay_instructions_are_read_in_both_forms(t):
 
 def test_bodies_keep_their_framing(t):
     a, b = socket.socketpair()
-    a.sendall(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\nGET /2 HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET")
+    a.sendall(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n"
+              b"GET /2 HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET")
     reader = Reader(b)
     head = reader.head()
     assert b"".join(reader.body(head)) == b"3\r\nabc\r\n0\r\nT: 1\r\n\r\n"

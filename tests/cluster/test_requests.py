@@ -52,7 +52,8 @@ def test_f17_a_client_reads_its_own_write_at_the_replica(t):
         cookie = headers["Set-Cookie"].split(";")[0]
         status, text, _ = request(front.url, "/rows", headers={"Cookie": cookie})
         document = json.loads(text)
-        assert document["machine"] == replica.id and len(document["rows"]) == seq, (seq, document["machine"], len(document["rows"]))
+        assert document["machine"] == replica.id, (seq, document["machine"])
+        assert len(document["rows"]) == seq, f"{len(document['rows'])} rows after write {seq}"
 
 
 def node_cluster(t, regions, **options):

@@ -177,8 +177,9 @@ from .node import Node  # noqa: E402
 from .oracle import library as oracle_library  # noqa: E402
 from .oracle import (Position, check_database, committed_image, database_sum, parse_position,  # noqa: E402, F401
                      read_position, replay_log)
-from .peers import FaultProxy, RcloneS3, litestream, venv_program  # noqa: E402
+from .peers import FaultProxy, MotoS3, RcloneS3, litestream, venv_program  # noqa: E402
 from .volume import Ext4Volume  # noqa: E402
 
-__all__ = ["Ext4Volume", "FaultProxy", "HttpFaultProxy", "Node", "Position", "RcloneS3", "Skip", "Test", "check_database", "committed_image",
-           "database_sum", "litestream", "read_position", "replay_log", "test", "venv_program", "wait_until", "signal"]
+__all__ = ["Ext4Volume", "FaultProxy", "HttpFaultProxy", "MotoS3", "Node", "Position", "RcloneS3", "Skip", "Test",
+           "check_database", "committed_image", "database_sum", "litestream", "read_position", "replay_log", "test",
+           "venv_program", "wait_until", "signal"]

@@ -1,9 +1,12 @@
 """Real programs caddis works with: an S3 server (rclone), Litestream; and a TCP proxy that makes faults."""
 import os
+import re
 import select
 import socket
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 from . import DEPS, Skip, free_port, run, wait_until
 
@@ -17,8 +20,48 @@ def venv_program(name):
     return path
 
 
-class RcloneS3:
-    """`rclone serve s3` over a directory: checks signatures, keeps objects as plain files."""
+class S3Server:
+    """What both servers share: the addresses and the keys."""
+    bucket, port = "bkt", 0
+
+    def url(self, prefix="app", port=None):
+        return f"s3://{self.bucket}/{prefix}?endpoint=http://127.0.0.1:{port or self.port}&region=us-east-1"
+
+    @property
+    def env(self):
+        return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "LITESTREAM_ACCESS_KEY_ID": KEY,
+                "LITESTREAM_SECRET_ACCESS_KEY": SECRET}
+
+
+class MotoS3(S3Server):
+    """moto: S3's semantics in memory, conditional requests too; takes any signature."""
+
+    def __init__(self, test):
+        self.port = free_port()
+        log = open(test.path("moto.log"), "ab")
+        test.spawn(venv_program("moto_server"), "-H", "127.0.0.1", "-p", self.port, stdout=log, stderr=log,
+                   env=dict(os.environ, S3_IGNORE_SUBDOMAIN_BUCKETNAME="1"))  # whatever name it is asked by
+        wait_until(lambda: answers(self.port), 40, "moto to listen")
+        self._ask("PUT", "").close()
+
+    def _ask(self, method, query):
+        signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/s3/aws4_request, "
+                                   "SignedHeaders=host, Signature=0"}
+        url = f"http://127.0.0.1:{self.port}/{self.bucket}{query}"
+        request = urllib.request.Request(url, method=method, headers=signed)
+        return urllib.request.urlopen(request, timeout=20)
+
+    def objects(self, prefix=""):
+        """Keys in the bucket with their sizes (the first thousand)."""
+        with self._ask("GET", "?list-type=2&prefix=" + urllib.parse.quote(prefix)) as answer:
+            text = answer.read().decode()
+        return {urllib.parse.unquote(k): int(n) for k, n in
+                re.findall(r"<Key>([^<]*)</Key>.*?<Size>(\d+)</Size>", text, re.DOTALL)}
+
+
+class RcloneS3(S3Server):
+    """`rclone serve s3` over a directory: checks signatures, keeps objects as plain files, ignores If-Match and
+    If-None-Match."""
 
     def __init__(self, test, bucket="bkt", port=None, options=()):
         self.test, self.port, self.bucket = test, port or free_port(), bucket
@@ -37,14 +80,6 @@ class RcloneS3:
     def stop(self):
         self.process.kill()
         self.process.wait(10)
-
-    def url(self, prefix="app", port=None):
-        return f"s3://{self.bucket}/{prefix}?endpoint=http://127.0.0.1:{port or self.port}&region=us-east-1"
-
-    @property
-    def env(self):
-        return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "LITESTREAM_ACCESS_KEY_ID": KEY,
-                "LITESTREAM_SECRET_ACCESS_KEY": SECRET}
 
     def objects(self, prefix=""):
         """Keys in the bucket with their sizes."""

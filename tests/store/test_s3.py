@@ -4,10 +4,9 @@ of an answer."""
 import os
 import re
 import shutil
-import urllib.request
 
-from harness import FaultProxy, RcloneS3, Skip, TOP, free_port, run, test, wait_until
-from harness.peers import KEY, SECRET, answers, venv_program
+from harness import FaultProxy, MotoS3, RcloneS3, Skip, TOP, run, test
+from harness.peers import KEY, SECRET
 
 
 def store_test():
@@ -16,19 +15,6 @@ def store_test():
         if os.access(path, os.X_OK):
             return path
     raise Skip("there is no build/dev/src/store/store_test: run ./dev build dev")
-
-
-class MotoS3:
-    """moto: S3's semantics in memory; takes any signature."""
-    bucket = "bkt"
-
-    def __init__(self, test):
-        self.port = free_port()
-        log = open(test.path("moto.log"), "ab")
-        test.spawn(venv_program("moto_server"), "-H", "127.0.0.1", "-p", self.port, stdout=log, stderr=log)
-        wait_until(lambda: answers(self.port), 40, "moto to listen")
-        make = urllib.request.Request(f"http://127.0.0.1:{self.port}/{self.bucket}", method="PUT")
-        urllib.request.urlopen(make, timeout=20).close()
 
 
 def run_live(s3, pattern, scheme="http", **env):

@@ -2,6 +2,7 @@
 
 docs/testing.md says how it works. A test builds on cluster.py (`Cluster`), or on `Fleet` directly."""
 import os
+import shutil
 
 from harness import Skip, binary, need_root_and_fuse
 
@@ -14,6 +15,7 @@ from .volume import Volume
 __all__ = ["Exit", "Fleet", "Image", "Machine", "NODE_PORT", "Volume", "namespaces"]
 
 APP = "demo"
+PROGRAMS = ("ip", "nft", "nsenter", "mkfs.ext4", "sqlite3", "curl", "setpriv")
 
 
 class Fleet:
@@ -24,14 +26,17 @@ class Fleet:
         need_root_and_fuse()
         if os.getpid() != 1:
             raise Skip("needs a PID and mount namespace of its own (tests/run.py makes one where it may)")
+        if missing := [p for p in PROGRAMS if shutil.which(p) is None]:
+            raise Skip("there is no " + ", no ".join(missing))
         self.test, self.app, self.primary_region, self.pace = test, app, primary_region, pace
         self.machines, self.secrets = [], {}
         self.checks = [(NODE_PORT, "/health")]
         try:
+            namespaces.mount("tmpfs", test.mkdir("machines"), "tmpfs")
+            _try_overlay(test.path("machines"))
             self.network = Network(self)
         except OSError as error:
-            raise Skip(f"no network namespace here: {error}") from None
-        namespaces.mount("tmpfs", test.mkdir("machines"), "tmpfs")
+            raise Skip(f"no machines can be made here: {error}") from None
         self.dns = FakeDns(test, "fdaa::3", app, lambda: [m.entry_in_dns() for m in self.machines])
 
     def volume(self, name=None, megabytes=64):
@@ -62,3 +67,14 @@ class Fleet:
 
     def primaries(self):
         return [m for m in self.machines if m.is_primary()]
+
+
+def _try_overlay(base):
+    """Raises where a machine's root file system could not be made."""
+    parts = [os.path.join(base, "try-" + name) for name in ("upper", "work", "root")]
+    for part in parts:
+        os.mkdir(part)
+    namespaces.mount("overlay", parts[2], "overlay", data=f"lowerdir=/,upperdir={parts[0]},workdir={parts[1]}")
+    namespaces.umount(parts[2])
+    for part in parts:
+        shutil.rmtree(part)

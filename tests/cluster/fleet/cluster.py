@@ -1,8 +1,10 @@
 """A whole app on Fly, ready to be hurt: machines in regions, the counter app, a lease, a bucket, Fly's proxy."""
 import json
 
+import os
+
 import harness
-from harness import HttpFaultProxy, RcloneS3
+from harness import HttpFaultProxy, MotoS3, RcloneS3
 
 from . import Fleet, capabilities, truth
 from .client import Reader, Writer
@@ -12,7 +14,7 @@ from .machine import Image
 
 PYTHON = "/usr/bin/python3 -B counter_app.py"
 DATA = "/data/litefs"
-TTL = 3.0  # seconds; Fly's Consul allows no less than 10
+TTL = float(os.environ.get("CADDIS_FLEET_TTL", "3"))  # seconds; Fly's Consul allows no less than 10
 BUCKET_HOST, CONSUL_HOST = "bucket.fleet.test", "consul.fleet.test"
 
 
@@ -56,14 +58,16 @@ def merged(config, changes):
 
 class Cluster:
     """lease: "static" | "consul" | "s3". The first machine of the primary region is the static primary's name.
-    bucket: a real S3 server behind a fault proxy, at the machines' BUCKET_NAME. With `proxy` the app listens on 8081
-    behind the program's own proxy on 8080; without, on 8080 itself."""
+    bucket: a real S3 server behind a fault proxy, at the machines' BUCKET_NAME: rclone, or moto ("moto", and with lease
+    "s3": it knows conditional requests). With `proxy` the app listens on 8081
+    behind the program's own proxy on 8080; without, on 8080 itself. app: changes of its environment; None: no app, the
+    machines only hold the mount."""
 
-    def __init__(self, test, regions=("ord",), lease="static", bucket=False, proxy=None, config=None, app=None, ttl=TTL,
+    def __init__(self, test, regions=("ord",), lease="static", bucket=False, proxy=None, config=None, app={}, ttl=TTL,
                  pace=0.2, late=0.2, **options):
-        self.test, self.lease, self.ttl = test, lease, ttl
+        self.test, self.lease, self.ttl, self.has_app = test, lease, ttl, app is not None
         has = capabilities.capabilities(test)
-        self.proxied = "proxy" in has if proxy is None else proxy
+        self.proxied = self.has_app and ("proxy" in has if proxy is None else proxy)
         self.fleet = Fleet(test, pace=pace)
         self.consul = self.s3 = self.s3_faults = self.bucket_address = None
         self.app_env = {"PORT": "8081" if self.proxied else "8080", "APP_VERSION": "1", "PYTHONUNBUFFERED": "1",
@@ -71,10 +75,10 @@ class Cluster:
         if lease == "consul":
             self._add_consul(late)
         if bucket or lease == "s3":
-            self._add_bucket()
-        self.fleet.checks = [(8080, "/health")]
-        if capabilities.is_caddis():
-            self.fleet.checks.append((20202, "/health"))
+            self._add_bucket(MotoS3 if lease == "s3" or bucket == "moto" else RcloneS3)
+        self.fleet.checks = [(20202, "/health" if capabilities.is_caddis() else "/info")]
+        if self.has_app:
+            self.fleet.checks.append((8080, "/health"))
         self.config_changes = config
         self.image = self._image()
         for region in regions:
@@ -87,22 +91,23 @@ class Cluster:
 
     def _add_consul(self, late):
         address = self.fleet.network.service_address(0xC0)
-        self.consul = FakeConsul(self.test, address, token="8a1e5b9c-0000-4000-8000-0123456789ab", prefix="demo-qxv29kj0w8m7y3n5",
-                                 late=late, min_ttl=0.5)
+        self.consul = FakeConsul(self.test, address, token="8a1e5b9c-0000-4000-8000-0123456789ab",
+                                 prefix="demo-qxv29kj0w8m7y3n5", late=late, min_ttl=0.5)
         self.fleet.dns.hosts[CONSUL_HOST] = address
         self.fleet.secrets["FLY_CONSUL_URL"] = self.consul.url(CONSUL_HOST)
 
-    def _add_bucket(self):
+    def _add_bucket(self, server):
         self.bucket_address = self.fleet.network.service_address(0x53)
-        self.s3 = RcloneS3(self.test)
+        self.s3 = server(self.test)
         self.s3_faults = HttpFaultProxy(self.test, ("127.0.0.1", self.s3.port), (self.bucket_address, 9000))
         self.fleet.dns.hosts[BUCKET_HOST] = self.bucket_address
         self.fleet.secrets.update(BUCKET_NAME=self.s3.bucket, AWS_ENDPOINT_URL_S3=f"http://{BUCKET_HOST}:9000",
                                   AWS_REGION="us-east-1", **self.s3.env)
 
     def _image(self):
+        app = [{"cmd": PYTHON + " migrate", "if-candidate": True}, {"cmd": PYTHON + " serve"}]
         config = {"fuse": {"dir": "/litefs"}, "data": {"dir": DATA}, "lease": self._lease(),
-                  "exec": [{"cmd": PYTHON + " migrate", "if-candidate": True}, {"cmd": PYTHON + " serve"}]}
+                  "exec": app if self.has_app else [{"cmd": "sleep 100000"}]}
         if self.proxied:
             config["proxy"] = {"addr": ":8080", "target": "localhost:8081", "db": "app.db"}
         config = merged(config, self.config_changes)
@@ -179,7 +184,10 @@ class Cluster:
         def there():
             if copy is None:
                 return bool(self.s3.objects(f"{self.fleet.app}/app.db"))
-            return len(truth.of_backup(self.test, self.backup_url, self.s3.env).rows) >= len(copy.rows)
+            try:
+                return len(truth.of_backup(self.test, self.backup_url, self.s3.env).rows) >= len(copy.rows)
+            except sqlite3.OperationalError:  # not even the table yet
+                return False
         harness.wait_until(there, timeout, "the backup to hold everything")
 
     def check_everything(self, writers, backup=None):

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import re
+import socket
 import threading
 import time
 import uuid
@@ -120,6 +121,13 @@ class State:
         return True
 
 
+class _Server(ThreadingHTTPServer):
+    address_family, request_queue_size, daemon_threads = socket.AF_INET6, 64, True
+
+    def handle_error(self, request, client_address):
+        pass  # a client that went away
+
+
 class FakeConsul:
     """mode: "ok" | "hang" | "500" | "slow" (`slow_s` before it is handled) | "lose-answer" (applied, then cut)
     | "refuse" (connections are closed at once). `only`: a function of (method, path) that chooses what the mode hits.
@@ -130,8 +138,7 @@ class FakeConsul:
         self.lock, self.state = threading.Lock(), State(time.monotonic, late, min_ttl)
         self.mode, self.only, self.slow_s, self.requests = "ok", lambda method, path: True, 1.0, []
         self.healed = threading.Event()
-        server = self._server_class()((address, port), self._handler())
-        server.daemon_threads = True
+        server = _Server((address, port), self._handler())
         test.defer(server.server_close)
         test.defer(server.shutdown)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -161,14 +168,6 @@ class FakeConsul:
                 return None
             return json.loads(entry["value"])
 
-    @staticmethod
-    def _server_class():
-        import socket
-
-        class Server(ThreadingHTTPServer):
-            address_family, request_queue_size, allow_reuse_address = socket.AF_INET6, 64, True
-        return Server
-
     def _handler(self):
         fake = self
 
@@ -187,7 +186,9 @@ class FakeConsul:
                         fake.healed.wait()
                     self.close_connection = True
                     return
-                status, answer = (500, b"injected") if mode == "500" else fake.handle(self.command, self.path, self.headers, body)
+                status, answer = 500, b"injected"
+                if mode != "500":
+                    status, answer = fake.handle(self.command, self.path, self.headers, body)
                 self.note(status)
                 if mode == "lose-answer":
                     self.close_connection = True

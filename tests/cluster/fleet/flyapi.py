@@ -14,6 +14,9 @@ METADATA = re.compile(r"/v1/apps/(?P<app>[^/]+)/machines/(?P<id>[^/]+)/metadata(
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
+    def handle_error(self, request, client_address):
+        pass  # a client that went away
+
 
 class FlyApi:
     """mode: "ok" | "absent" (no socket) | "500" | "429" | "hang" (never answers). Requests are kept in `history` as

@@ -109,13 +109,14 @@ class FlyProxy:
         order = [self.edge, *self.near]
         return order.index(region) if region in order else len(order)
 
-    def choose(self, fields, without=()):
-        """A machine for these replay fields (or a client's wishes in the same words); None when there is none now."""
-        here = [m for m in self.usable() if m not in without]
+    def choose(self, fields):
+        """A machine for these replay fields (or a client's wishes in the same words); None when there is none now. An
+        instance that is named gets the request whatever its checks say."""
+        if fields.get("instance"):
+            return next((m for m in self.fleet.machines if m.id == fields["instance"] and m.state == "started"), None)
+        here = self.usable()
         if fields.get("elsewhere") == "true":
             here = [m for m in here if m.id != fields.get("from")]
-        if fields.get("instance"):
-            return next((m for m in here if m.id == fields["instance"]), None)
         if fields.get("prefer_instance"):
             wished = next((m for m in here if m.id == fields["prefer_instance"]), None)
             if wished is not None:
@@ -139,18 +140,17 @@ class FlyProxy:
             stopped = [m for m in stopped if m.region in fields["region"].split(",")]
         return min(stopped, key=lambda m: self._distance(m.region), default=None)
 
-    def _find(self, fields, without, deadline):
+    def _find(self, fields, deadline):
         """Waits for a machine as Fly's proxy does while one starts."""
         while True:
-            machine = self.choose(fields, without)
+            machine = self.choose(fields)
             if machine is not None:
                 return machine
-            if self.autostart and not self.usable():
+            wanted = fields.get("instance")
+            if self.autostart and (wanted or not self.usable()):
                 self._autostart(fields)
-            elif self.autostart and fields.get("instance"):
-                self._autostart(fields)
-            elif fields.get("instance") and all(m.id != fields["instance"] for m in self.fleet.machines if m.state == "started"):
-                raise Failed(502, f"machine {fields['instance']} is not running")
+            elif wanted and all(m.id != wanted or m.state != "started" for m in self.fleet.machines):
+                raise Failed(502, f"machine {wanted} is not running")
             if time.monotonic() > deadline:
                 raise Failed(503, "no machine for " + (";".join(f"{k}={v}" for k, v in fields.items()) or "this request"))
             time.sleep(0.01)
@@ -180,8 +180,8 @@ class FlyProxy:
                     return
 
     def _one(self, client, reader, request, peer):
-        seen, record = [], [time.monotonic(), request.method, request.target, None, 0]
-        record[3] = seen
+        seen = []
+        record = [time.monotonic(), request.method, request.target, seen, 0]
         self.log.append(record)
         try:
             return self._forward(client, reader, request, peer, seen, record)
@@ -191,79 +191,97 @@ class FlyProxy:
             return False
 
     def _forward(self, client, reader, request, peer, seen, record):
-        keep = "close" not in request.tokens("connection")
-        upgrade = request.get("upgrade") if "upgrade" in request.tokens("connection") else None
+        """Until a machine gives an answer that is no replay. True when the client's connection can be kept."""
         if (request.get("expect") or "").lower() == "100-continue":
             client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        outgoing = self._dressed(request, peer, upgrade)
-        wishes = {"region": request.get("fly-force-region") or "", "instance": request.get("fly-force-instance-id") or "",
-                  "prefer_instance": request.get("fly-prefer-instance-id") or ""}
-        if not any(wishes.values()) and request.get("fly-prefer-region"):
-            preferred = request.get("fly-prefer-region")
-            wishes = {"region": preferred} if self.choose({"region": preferred}) else {}
-        body, parts, whole = [], reader.body(request), True
-        for part in parts:
-            body.append(part)
-            if sum(map(len, body)) > REPLAY_LIMIT:
-                whole = False
-                break
-        deadline, refused, fields, replays = time.monotonic() + self.patience, [], wishes, 0
+        body, more = self._buffered(reader.body(request))
+        outgoing, fields, replays = self._dressed(request, peer), self._wishes(request), 0
+        deadline = time.monotonic() + self.patience
         while True:
-            machine = self._find(fields, refused, deadline)
-            try:
-                server = socket.create_connection((machine.ip, self.internal_port), 2)
-            except OSError:
-                if machine.state == "started" and time.monotonic() < deadline and len(refused) < 50:
-                    time.sleep(0.02)
-                    continue
-                refused.append(machine)
-                continue
+            machine, server = self._connect(fields, deadline)
             seen.append(machine.id)
             with server:
-                server.settimeout(60)
-                server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                try:
-                    server.sendall(outgoing.encode() + b"".join(body))
-                    if not whole:
-                        for part in parts:
-                            server.sendall(part)
-                    answers = Reader(server)
-                    response = answers.head()
-                    while response is not None and response.status < 200 and response.status != 101:
-                        response = answers.head()
-                except (OSError, Malformed) as error:
-                    raise Failed(502, f"{machine.id} broke off: {error}") from None
-                if response is None:
-                    raise Failed(502, f"{machine.id} closed without an answer")
+                answers = Reader(server)
+                response = self._ask(machine, server, answers, outgoing, body, more)
+                record[4] = response.status
                 if response.status == 101:
-                    record[4] = 101
                     client.sendall(response.encode())
                     self._tunnel(client, server, reader.rest(), answers.rest())
                     return False
                 asked = self._asked(response, answers, request)
                 if asked is None:
-                    record[4] = response.status
-                    return self._deliver(client, response, answers, request) and keep and whole
-                fields, changes = asked
+                    kept = self._deliver(client, response, answers, request)
+                    return kept and more is None and "close" not in request.tokens("connection")
             replays += 1
-            if not whole:
+            if more is not None:
                 raise Failed(502, "the body is too large to be replayed")
             if replays > MAX_REPLAYS:
                 raise Failed(508, "replayed too often")
-            outgoing = self._dressed(request, peer, upgrade)
-            transform(outgoing, changes)
-            source = f"instance={machine.id};region={machine.region};t={int(time.time() * 1e6)}"
-            outgoing.set("fly-replay-src", source + (f";state={fields['state']}" if "state" in fields else ""))
-            fields, refused = {**fields, "from": machine.id}, []
-            deadline = time.monotonic() + self.patience
-            if "timeout" in fields:
-                deadline = time.monotonic() + float(fields["timeout"].rstrip("s"))
-            fallback = fields.get("fallback")
-            if fallback in ("force_self", "prefer_self") and self.choose(fields) is None:
-                outgoing.set("fly-replay-failed", f"instance={machine.id};region={machine.region};reason=no_candidate")
-                fields = {"instance" if fallback == "force_self" else "prefer_instance": machine.id}
+            outgoing, fields, deadline = self._replayed(self._dressed(request, peer), asked, machine)
 
-    def _dressed(self, request, peer, upgrade):
+    @staticmethod
+    def _buffered(parts):
+        """(what can be sent again, the rest of a larger body or None)"""
+        body, size = [], 0
+        for part in parts:
+            body.append(part)
+            size += len(part)
+            if size > REPLAY_LIMIT:
+                return b"".join(body), parts
+        return b"".join(body), None
+
+    def _wishes(self, request):
+        """What the client's own headers ask for, as replay fields."""
+        wishes = {"region": request.get("fly-force-region"), "instance": request.get("fly-force-instance-id"),
+                  "prefer_instance": request.get("fly-prefer-instance-id")}
+        wishes = {k: v for k, v in wishes.items() if v}
+        preferred = request.get("fly-prefer-region")
+        return {"region": preferred} if not wishes and preferred and self.choose({"region": preferred}) else wishes
+
+    def _connect(self, fields, deadline):
+        """A machine that takes the connection; one that does not is asked again, as it may just be starting."""
+        while True:
+            machine = self._find(fields, deadline)
+            try:
+                server = socket.create_connection((machine.ip, self.internal_port), 2)
+                server.settimeout(60)
+                server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return machine, server
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Failed(502, f"{machine.id} does not take connections: {error}") from None
+                time.sleep(0.02)
+
+    @staticmethod
+    def _ask(machine, server, answers, outgoing, body, more):
+        """The final head of the machine's answer."""
+        try:
+            server.sendall(outgoing.encode() + body)
+            for part in more or ():
+                server.sendall(part)
+            while (response := answers.head()) is not None:
+                if response.status >= 200 or response.status == 101:
+                    return response
+        except (OSError, Malformed) as error:
+            raise Failed(502, f"{machine.id} broke off: {error}") from None
+        raise Failed(502, f"{machine.id} closed without an answer")
+
+    def _replayed(self, outgoing, asked, machine):
+        """(request, fields, deadline) of the next try, as the machine's answer asks for it."""
+        fields, changes = asked
+        transform(outgoing, changes)
+        source = f"instance={machine.id};region={machine.region};t={int(time.time() * 1e6)}"
+        outgoing.set("fly-replay-src", source + (f";state={fields['state']}" if "state" in fields else ""))
+        fields = {**fields, "from": machine.id}
+        seconds = float(fields["timeout"].rstrip("s")) if "timeout" in fields else self.patience
+        if fields.get("fallback") in ("force_self", "prefer_self") and self.choose(fields) is None:
+            outgoing.set("fly-replay-failed", f"instance={machine.id};region={machine.region};reason=no_candidate")
+            fields = {"instance" if fields["fallback"] == "force_self" else "prefer_instance": machine.id}
+        return outgoing, fields, time.monotonic() + seconds
+
+    def _dressed(self, request, peer):
+        """The request as a machine gets it."""
+        upgrade = request.get("upgrade") if "upgrade" in request.tokens("connection") else None
         outgoing = request.copy()
         outgoing.remove(*HOP, "expect", "fly-replay-src", "fly-replay-failed", "fly-force-instance-id",
                         "fly-prefer-instance-id", "fly-prefer-region", "fly-force-region")

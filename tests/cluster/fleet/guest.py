@@ -1,8 +1,8 @@
 """One Fly machine from the inside: makes its namespaces and file system, then is Fly's init around the program.
 
-Started by machine.py with the file of its specification and the descriptor of `events`. Two pipes carry JSON lines. From stdin: {"go": true}
-(the network card is there), {"stop": SIGNAL, "timeout": S}; when it closes, the test is gone and the machine dies.
-To the descriptor `events`: {"event": "namespaces"}, {"event": "started", "pid": P} (P as the test sees it) and
+Started by machine.py with the file of its specification and the descriptor of `events`. Two pipes carry JSON lines. From
+stdin: {"go": true} (the network card is there), {"stop": SIGNAL, "timeout": S}; when it closes, the test is gone and the
+machine dies. To `events`: {"event": "namespaces"}, {"event": "started", "pid": P} (P as the test sees it) and
 {"event": "exit", ...}.
 """
 import json
@@ -210,12 +210,14 @@ def main():
         spec = json.load(f)
     pipes = Pipes(int(sys.argv[2]))
     make_world(spec, pipes)
+    made_in, made_out = os.pipe2(os.O_CLOEXEC)
     told_in, told_out = os.pipe2(os.O_CLOEXEC)
     ns.unshare(ns.NEWPID)
     first = os.fork()
     if first == 0:  # PID 1 of the machine
         ns.die_with_parent(signal.SIGKILL)
         ns.mount("proc", "/proc", "proc")
+        os.write(made_out, b"x")
         os.read(told_in, 1)  # "started" comes before anything the program does
         if spec["pid1"] == "program":
             become(spec)
@@ -224,6 +226,8 @@ def main():
             become(spec)
         Init(spec, pipes, main_child).run()
         os._exit(0)
+    os.close(made_out)
+    os.read(made_in, 1)
     pipes.tell("started", pid=first)
     os.write(told_out, b"x")
     if spec["pid1"] == "program":

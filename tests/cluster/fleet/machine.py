@@ -130,8 +130,9 @@ class Machine:
             events_in, events_out = os.pipe()
             with open(os.path.join(self.dir, "specification.json"), "w") as f:
                 json.dump(self.specification(), f)
-            self._guest = subprocess.Popen(
-                [sys.executable, "-B", "-S", "-E", os.path.join(HERE, "guest.py"), f.name, str(events_out)], stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[events_out], start_new_session=True)
+            command = [sys.executable, "-B", "-S", "-E", os.path.join(HERE, "guest.py"), f.name, str(events_out)]
+            self._guest = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[events_out],
+                                           start_new_session=True)
             os.close(events_out)
         self.exit = None
         lines = os.fdopen(events_in, "rb")
@@ -271,8 +272,11 @@ class Machine:
         """The program's pid as the test sees it (behind a shell or tini: the shell's or tini's)."""
         if self.entry in ("direct", "tini"):
             return self.pid
-        with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
-            return int(f.read().split()[0])
+
+        def children():
+            with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
+                return f.read().split()
+        return int(wait_until(children, 5, f"{self} to start its program")[0])
 
     def outside(self, path):
         """A path of the machine as the test can open it, while it runs."""
@@ -356,7 +360,8 @@ class Machine:
             wait_until(healthy, timeout, "")
         except AssertionError as error:
             results = {path: self.get(path, port) for port, path in self.fleet.checks}
-            raise AssertionError(f"{self} is not healthy after {timeout} s: {results}\n{error}\n{self.log(True)[-5000:]}") from None
+            raise AssertionError(f"{self} is not healthy after {timeout} s: {results}\n{error}\n"
+                                 f"{self.log(True)[-5000:]}") from None
         return self
 
     def end(self):
