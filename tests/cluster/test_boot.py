@@ -6,8 +6,8 @@ import time
 
 from fleet import Fleet, Image, capabilities, deploy, truth
 from fleet.client import get
-from fleet.cluster import DATA, PYTHON, Cluster
-from harness import check_database, test, wait_until
+from fleet.cluster import BUCKET_HOST, DATA, PYTHON, Cluster
+from harness import binary, check_database, test, wait_until
 from harness.oracle import EMPTY_SUM, committed_image, database_sum, replay_log
 
 
@@ -116,11 +116,12 @@ def test_f2_power_loss_keeps_every_acknowledged_write(t):
 def test_f3_an_unreachable_bucket_and_an_empty_volume_never_start_empty(t):
     c = Cluster(t, bucket=True, config={"restore-timeout": "700ms"})
     machine = c.machines[0]
-    for what in ("drop", "hang", "503", "nxdomain", "cut off"):
-        if what == "nxdomain":
-            del c.fleet.dns.hosts["bucket.fleet.test"]
+    for what in ("drop", "hang", "503", "no name", "silent resolver", "cut off"):
+        if what == "no name":
+            del c.fleet.dns.hosts[BUCKET_HOST]
+        elif what == "silent resolver":
+            c.fleet.dns.mode = "timeout"
         elif what == "cut off":
-            c.fleet.dns.hosts["bucket.fleet.test"] = c.bucket_address
             c.fleet.network.block(machine, c.bucket_address)
         else:
             c.s3_faults.fail(what)
@@ -133,7 +134,42 @@ def test_f3_an_unreachable_bucket_and_an_empty_volume_never_start_empty(t):
         assert "LiteFS mounted" not in machine.log(this_boot=True)
         assert databases(machine.volume) == [], what
         c.s3_faults.heal()
-    c.fleet.network.heal()
+        c.fleet.network.heal()
+        c.fleet.dns.mode, c.fleet.dns.hosts[BUCKET_HOST] = "ok", c.bucket_address
+
+
+def test_f3_a_signal_ends_a_start_that_waits_for_a_silent_resolver(t):
+    c = Cluster(t, bucket=True)
+    [machine] = c.machines
+    c.fleet.dns.mode = "timeout"
+    machine.start(wait=False)
+    wait_until(lambda: c.fleet.dns.queries, 10, "the start to ask the resolver")
+    ended = machine.stop("SIGTERM", 5.0)
+    assert ended.code == 143 and ended.elapsed < 1.5 and ended.umount_attempts == 1, (ended, machine.log())
+
+
+@test(timeout=90)
+def test_faults_of_the_bucket_delay_the_backup_and_spoil_nothing(t):
+    """One fault after the other under constant writes; the last one is healed before the stop."""
+    c = Cluster(t, bucket="moto", app={"APP_SYNC": "normal"})
+    [machine] = c.machines
+    machine.start()
+    writer = c.writer(machine, "w1", pause=0.005)
+    for action in ("500", "408", "429", "409", "drop", "hang", "slow", "cut", "lose-answer", "late"):
+        fault = c.s3_faults.fail(action, lambda request: request.method == "PUT", times=3, seconds=0.5, bytes=30)
+        wait_until(lambda: fault.hits, 10, f"an upload to meet {action}")
+        writer.wait_acks(20)
+        if action == "hang":
+            time.sleep(1.0)
+        c.s3_faults.heal()
+    writer.wait_acks(20).stop()
+    copy = truth.of_machine(machine)
+    c.wait_backup(copy)
+    assert machine.metric("caddis_backup_stopped") in (None, 0), machine.log()
+    assert machine.stop().code == 0
+    check_volume(machine.volume)
+    truth.check([writer], [copy, truth.of_backup(t, c.backup_url, c.s3.env),
+                           truth.of_backup(t, c.backup_url, c.s3.env, program=binary())])
 
 
 def test_f3_a_bucket_that_comes_back_in_time_is_waited_for(t):

@@ -9,8 +9,10 @@ from harness import test
 
 
 def deploys(t, lease, rounds, sig="SIGINT", **options):
+    """Each updated candidate becomes primary to migrate (lease.promote), as Fly's guides have it."""
     capabilities.need(t, "replication", lease)
-    c = Cluster(t, ("ord", "ord", "ams"), lease=lease, bucket=True, **options).start()
+    bucket = capabilities.is_caddis()  # another program has no backup of its own
+    c = Cluster(t, ("ord", "ord", "ams"), lease=lease, bucket=bucket, config={"lease": {"promote": True}}, **options).start()
     fronts = [c.flyproxy("ord", near=("ams",)), c.flyproxy("ams", near=("ord",), number=0xF1)]
     writers = [c.writer(fronts[0], "w1"), c.writer(fronts[0], "w2", pause=0.003), c.writer(fronts[1], "w3")]
     readers = [c.reader(front) for front in fronts]
@@ -29,8 +31,8 @@ def deploys(t, lease, rounds, sig="SIGINT", **options):
         assert not reader.stop().failures(), f"a read failed: {reader.failures()[:3]}"
     verdict = c.check_everything(writers)
     print(f"{verdict}; longest write gap {max(gaps, key=lambda g: g.seconds)}")
-    # one hand-over away from the primary a deploy, and back at most once
-    assert len(switches(writers)) <= 2 * rounds, switches(writers)
+    # at most: away from the first, back to it, on to the second, and away when that one is stopped
+    assert len(switches(writers)) <= 4 * rounds, switches(writers)
     assert max(g.seconds for g in gaps) < 5, gaps
     version = c.app_env["APP_VERSION"]
     for machine in c.machines:
@@ -48,8 +50,8 @@ def test_f4_a_rolling_deploy_under_constant_writes_consul(t):
 
 
 @test(timeout=120, alone=True)
-def test_f4_a_rolling_deploy_with_promote_s3(t):
-    deploys(t, "s3", 1, app={"APP_CONNECTION": "per-request"}, config={"lease": {"promote": True}})
+def test_f4_a_rolling_deploy_under_constant_writes_s3(t):
+    deploys(t, "s3", 1, app={"APP_CONNECTION": "per-request"})
 
 
 @test(timeout=240, alone=True)

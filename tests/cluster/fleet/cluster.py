@@ -1,7 +1,7 @@
 """A whole app on Fly, ready to be hurt: machines in regions, the counter app, a lease, a bucket, Fly's proxy."""
 import json
-
 import os
+import sqlite3
 
 import harness
 from harness import HttpFaultProxy, MotoS3, RcloneS3
@@ -182,8 +182,9 @@ class Cluster:
     def wait_backup(self, copy=None, timeout=15):
         """Until the bucket has the database; with a Copy, all its rows."""
         def there():
-            if copy is None:
-                return bool(self.s3.objects(f"{self.fleet.app}/app.db"))
+            begun = bool(self.s3.objects(f"{self.fleet.app}/app.db"))
+            if copy is None or not begun:
+                return begun
             try:
                 return len(truth.of_backup(self.test, self.backup_url, self.s3.env).rows) >= len(copy.rows)
             except sqlite3.OperationalError:  # not even the table yet

@@ -337,12 +337,16 @@ class Machine:
         info = self.info() if self.pid and self.state != "suspended" else None
         return bool(info and info["isPrimary"])
 
+    def metric(self, name, label=""):
+        """The sum over the series that carry `label`; None when there are none or no answer."""
+        values = [float(line.rsplit(" ", 1)[1]) for line in self.get("/metrics")[1].splitlines()
+                  if line.split("{")[0].split(" ")[0] == name and label in line]
+        return sum(values) if values else None
+
     def position(self, name="app.db"):
         """TXID by the node port's metrics; None when it does not answer or has no such database."""
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith("litefs_db_txid{") and f'db="{name}"' in line:
-                return int(float(line.rsplit(" ", 1)[1]))
-        return None
+        txid = self.metric("litefs_db_txid", f'db="{name}"')
+        return None if txid is None else int(txid)
 
     def export(self, name="app.db"):
         """The database's image by the node port."""

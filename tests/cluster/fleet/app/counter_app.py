@@ -49,15 +49,18 @@ def migrate():
     if ENV.get("APP_MIGRATE_FAIL"):
         print("migration fails as it was told to", file=sys.stderr)
         return int(ENV["APP_MIGRATE_FAIL"])
+    version = ENV.get("APP_VERSION", "1")
     with contextlib.closing(connect()) as db:
+        with contextlib.suppress(sqlite3.OperationalError):  # no table yet
+            if db.execute("SELECT 1 FROM migrations WHERE version=?", (version,)).fetchone():
+                return 0  # nothing to do needs no lock: a candidate that follows gets here too
         journal = ENV.get("APP_JOURNAL", "wal")
         if db.execute("PRAGMA journal_mode").fetchone()[0] != journal:
             db.execute(f"PRAGMA journal_mode={journal}")
         db.execute("BEGIN IMMEDIATE")
         for statement in SCHEMA:
             db.execute(statement)
-        if not db.execute("SELECT 1 FROM migrations WHERE version=?", (ENV.get("APP_VERSION", "1"),)).fetchone():
-            db.execute("INSERT INTO migrations VALUES(?,?)", (ENV.get("APP_VERSION", "1"), MACHINE))
+        db.execute("INSERT INTO migrations VALUES(?,?)", (version, MACHINE))
         db.execute("COMMIT")
     return 0
 
