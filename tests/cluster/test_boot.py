@@ -239,17 +239,14 @@ def stop_cases(t, entry):
     assert len(truth.of_volume(machine.volume).rows) == 20
 
 
-@test(alone=True)
 def test_f6_a_stop_ends_in_time_whatever_the_app_does(t):
     stop_cases(t, "init")
 
 
-@test(alone=True)
 def test_f6_a_stop_as_pid_1_ends_in_time_whatever_the_app_does(t):
     stop_cases(t, "direct")
 
 
-@test(alone=True)
 def test_f6_a_stop_under_tini_ends_in_time_whatever_the_app_does(t):
     stop_cases(t, "tini")
 

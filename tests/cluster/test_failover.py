@@ -72,7 +72,7 @@ def stop_hands_over(t, lease, sig):
     gap = longest_gap(writers, since=began - 0.5)
     print(f"{lease}, {sig}: gap {gap}")
     assert c.primary() is other
-    assert gap.seconds < 1.0 + SLACK, f"the gap was {gap}"
+    assert gap.seconds < 1.0, f"the gap was {gap}: handed over, or only released?"
     primary.start()
     assert_one_writer(writers, 1)
     settle(c, writers)
@@ -136,12 +136,12 @@ def kill_the_primary(t, lease, how):
     settle(c, writers, set_aside_on=primary)
 
 
-@test(timeout=120, alone=True)
+@test(timeout=120)
 def test_f7_kill_9_of_the_primary_consul(t):
     kill_the_primary(t, "consul", "kill9")
 
 
-@test(timeout=120, alone=True)
+@test(timeout=120)
 def test_f7_kill_9_of_the_primary_s3(t):
     kill_the_primary(t, "s3", "kill9")
 
