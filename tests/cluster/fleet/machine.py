@@ -215,9 +215,14 @@ class Machine:
         return self.wait_exit()
 
     def lose_power(self):
-        """The host is gone: what was not synced is not on the volume either."""
+        """The host is gone: what was not synced is not on the volume either. The network goes first: nobody hears an answer
+        that was given after the disk had stopped (an fsync that is under way at that moment may report success)."""
+        self.cut_off = True
+        self.fleet.network.apply()
         volumes.lose_power(self.outside(self.volume_at))
-        return self.kill9()
+        ended = self.kill9()
+        self.cut_off = False
+        return ended
 
     def kill_main(self, sig=signal.SIGKILL):
         """A signal to the program alone, from inside (`kill` in a shell of the machine)."""
