@@ -331,7 +331,6 @@ def test_f15_release_command_console_and_test_machines_touch_nothing(t):
     machine = c.machines[0].start()
     write(machine, "a", 5)
     c.wait_backup(truth.of_machine(machine))
-    before, asked = c.s3.objects(), len(c.s3_faults.requests)
     ended, log = deploy.release_command(c.fleet, c.image, ("caddis", "mount", "--", "sh", "-c", "echo released; exit 7"))
     assert ended.code == 7 and "released" in log, log
     assert "mounted" not in log and "lease" not in log.replace("release", "").replace("without mount, lease or backup", ""), log
@@ -339,8 +338,8 @@ def test_f15_release_command_console_and_test_machines_touch_nothing(t):
                                                                                   "FLY_TEST_MACHINE_IP": machine.ip})):
         ended, log = c.fleet.run_once(c.image, ("caddis", "mount", "--", "sh", "-c", "ls /litefs; exit 4"), group, env=env)
         assert ended.code == 4 and "app.db" not in log, log
-    asked_by_others = [r for r in c.s3_faults.requests[asked:] if r[1] in ("PUT", "POST", "DELETE")]
-    assert c.s3.objects() == before and not asked_by_others, asked_by_others
+    written = [r for r in c.s3_faults.requests if r[1] in ("PUT", "POST", "DELETE") and r[4] != machine.ip]
+    assert not written, written
     assert all(not m.api.history for m in c.fleet.machines if m is not machine)
     assert machine.checks_pass() and machine.info()["isPrimary"]
 
@@ -357,18 +356,19 @@ def test_f16_shell_form_with_busybox_stops_cleanly(t):
 def test_f16_shell_form_with_dash_is_warned_of_and_loses_nothing(t):
     c = Cluster(t, entry="sh")
     [machine] = c.machines
+    writers = []
     for kill_signal in ("SIGINT", "SIGTERM"):
         machine.start()
         assert "the parent process is a shell" in machine.log(this_boot=True), machine.log(this_boot=True)
-        writer = c.writer(machine, kill_signal, pause=0.002, timeout=0.5)
-        writer.wait_acks(30)
+        writers.append(c.writer(machine, kill_signal, pause=0.005, timeout=0.5))
+        writers[-1].wait_acks(30)
         ended = machine.stop(kill_signal, 1.0)
-        writer.stop(abandon=True)
+        writers[-1].stop(abandon=True)
         assert ended.elapsed < 2.0, ended
-        machine.start()
-        truth.check([writer], [truth.of_machine(machine)])
-        machine.stop("SIGTERM", 1.0)
-        check_volume(machine.volume)
+    machine.start()
+    truth.check(writers, [truth.of_machine(machine)])
+    machine.stop("SIGTERM", 1.0)
+    check_volume(machine.volume)
 
 
 def test_f18_a_missing_or_hanging_machine_api_delays_nothing(t):

@@ -34,7 +34,7 @@ class Fault:
 
 class HttpFaultProxy:
     """address, upstream: (host, port). Every request is logged in `requests` as (monotonic time, method, target, status
-    or the fault's action)."""
+    or the fault's action, the client's address)."""
 
     def __init__(self, test, upstream, address=("127.0.0.1", 0)):
         self.upstream, self.requests = upstream, []
@@ -69,15 +69,15 @@ class HttpFaultProxy:
         self.cut_all()
 
     def count(self, method=None, since=0.0):
-        return sum(1 for at, m, _, _ in list(self.requests) if at >= since and method in (None, m))
+        return sum(1 for at, m, *_ in list(self.requests) if at >= since and method in (None, m))
 
     def _accept(self):
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, peer = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, peer[0]), daemon=True).start()
 
     def _fault_for(self, request):
         with self._lock:
@@ -87,12 +87,14 @@ class HttpFaultProxy:
                     return fault
         return None
 
-    def _serve(self, client):
+    def _serve(self, client, peer):
         self._open.add(client)
         try:
             reader = http1.Reader(client)
-            while (request := reader.head()) is not None and self._one(client, reader, request):
-                pass
+            while (request := reader.head()) is not None:
+                request.peer = peer
+                if not self._one(client, reader, request):
+                    return
         except (OSError, http1.Malformed):
             pass
         finally:
@@ -172,4 +174,4 @@ class HttpFaultProxy:
             request.remove("expect")
 
     def _log(self, request, outcome):
-        self.requests.append((time.monotonic(), request.method, request.target, outcome))
+        self.requests.append((time.monotonic(), request.method, request.target, outcome, request.peer))

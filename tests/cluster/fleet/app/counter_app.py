@@ -6,8 +6,8 @@ reordered write can be proved.
 
 Environment: CADDIS_DIR or APP_DIR (directory of the database), APP_DB (app.db), APP_JOURNAL (wal | delete), APP_SYNC
 (full | normal), APP_CONNECTION (keep | per-request), APP_BUSY_MS (5000), APP_ON_SIGNAL (exit:N | ignore | default |
-slow:SECONDS:N), APP_CRASH_AFTER (seconds; exits with 3), APP_REPLAY (1: answers a write with fly-replay while .primary
-names another machine), APP_VERSION.
+slow:SECONDS:N), APP_CRASH_AFTER (seconds; exits with 3, at 0 before it listens), APP_REPLAY (1: answers a write with
+fly-replay while .primary names another machine), APP_VERSION.
 
 POST /write?client=C&seq=N   one row; 200 {"id", "machine", "version"} once committed
 POST /blob                   stores the length and the hash of the body
@@ -218,6 +218,8 @@ def serve():
     signal.set_wakeup_fd(wake)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL if ENV.get("APP_ON_SIGNAL") == "default" else lambda *_: None)
+    if ENV.get("APP_CRASH_AFTER") == "0":
+        os._exit(3)
     Handler.database = Database(ENV.get("APP_CONNECTION", "keep") == "keep")
     server = Server(("::", int(ENV.get("PORT", "8080"))), Handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
