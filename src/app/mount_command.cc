@@ -1,9 +1,11 @@
 #include "app/mount_command.h"
 
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <utility>
 
 #include "app/settings.h"
@@ -22,11 +24,13 @@ void configure_logging(const config::LogConfig& log) {
                  .level = log.debug ? LogLevel::kDebug : LogLevel::kInfo});
 }
 
-// `sh -c "caddis mount"` (an ENTRYPOINT in shell form): such a shell keeps the signals of a stop for itself.
-void warn_about_shell_parent() {
+// `sh -c "caddis mount"` (an ENTRYPOINT in shell form): such a shell keeps the signals of a stop for itself. When it
+// dies of one, that is the signal for this program.
+void beware_of_shell_parent() {
   if (isatty(STDERR_FILENO)) return;
   Result<std::string> command = read_text_file(fmt::format("/proc/{}/cmdline", getppid()));
   if (!command || !is_shell_command(*command)) return;
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
   log_warn("the parent process is a shell, which does not hand signals on",
            {{"cure", "write the image's ENTRYPOINT as a list: ENTRYPOINT [\"caddis\", \"mount\"]"}});
 }
@@ -112,7 +116,7 @@ int run_mount(const MountCommand& command, const BuildInfo& build, const std::st
     return run_special(settings.config.exec.back().argv, settings);
   }
   log_start(settings, banner);
-  warn_about_shell_parent();
+  beware_of_shell_parent();
   auto* daemon = new Daemon(std::move(settings), build, !command.skip_unmount);
   // Everything is down when run() returns. What pool threads may still hold is not worth waiting for.
   int code = daemon->run();

@@ -112,10 +112,10 @@ class Resolver {
     std::set<std::string> found;
     for (const MountPoint& m : input_.mounts) {
       bool block = m.device.starts_with("/dev/vd") || m.device.starts_with("/dev/nvme");
-      // Container engines bind single files below /etc from a block device; a kernel's own partition is no volume.
+      // Container engines bind single files (/etc/hosts) from a block device; a kernel's own partition is no volume.
       bool system = m.mount_point == "/" || m.mount_point == "/boot" || is_inside(m.mount_point, "/boot") ||
                     is_inside(m.mount_point, "/etc");
-      if (block && !system) found.insert(without_slash(m.mount_point));
+      if (block && !system && input_.is_directory(m.mount_point)) found.insert(without_slash(m.mount_point));
     }
     return found.size() == 1 ? *found.begin() : std::string();
   }

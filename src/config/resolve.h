@@ -31,7 +31,7 @@ struct ResolveInput {
   Environment env;
   std::optional<FlyToml> fly_toml;
   std::vector<MountPoint> mounts;
-  std::function<bool(const std::string& path)> is_directory;    // asked for V/dbs and V/litefs/dbs
+  std::function<bool(const std::string& path)> is_directory;    // asked for mount points, V/dbs and V/litefs/dbs
   std::function<bool(const std::string& path)> on_root_device;  // st_dev of path or its nearest parent is that of /
 };
 

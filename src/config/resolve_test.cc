@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 namespace caddis::config {
@@ -31,6 +32,7 @@ struct Case {
   std::optional<FlyToml> fly_toml;
   std::vector<MountPoint> mounts;
   std::set<std::string> directories;
+  std::set<std::string> files;  // of the mount points; the others are directories
   bool root_device = false;
   LoadFlags flags;
 };
@@ -45,12 +47,15 @@ Outcome run(const Case& c) {
   LoadInput input{.env = with_fly_toml(c.env, c.fly_toml), .flags = c.flags};
   if (!c.file.empty()) input.candidates = {{"litefs.yml", c.file}};
   Outcome out{.loaded = load(input)};
-  out.resolution =
-      resolve(out.loaded, {.env = c.env,
-                           .fly_toml = c.fly_toml,
-                           .mounts = c.mounts,
-                           .is_directory = [&c](const std::string& path) { return c.directories.contains(path); },
-                           .on_root_device = [&c](const std::string&) { return c.root_device; }});
+  auto is_directory = [&c](const std::string& path) {
+    auto here = [&](const MountPoint& m) { return m.mount_point == path; };
+    return c.directories.contains(path) || (!c.files.contains(path) && std::ranges::any_of(c.mounts, here));
+  };
+  out.resolution = resolve(out.loaded, {.env = c.env,
+                                        .fly_toml = c.fly_toml,
+                                        .mounts = c.mounts,
+                                        .is_directory = is_directory,
+                                        .on_root_device = [&c](const std::string&) { return c.root_device; }});
   return out;
 }
 
@@ -124,9 +129,11 @@ TEST(Resolve, AVolumeAtLiteFssDefaultPlaceIsUsedAsItIs) {
 
 TEST(Resolve, FilesThatAContainerEngineBindsAndBootPartitionsAreNoVolumes) {
   EXPECT_EQ(run({.mounts = {{"/etc/hosts", "/dev/vda1", "ext4"},
+                            {"/run/a-file", "/dev/vda1", "ext4"},
                             {"/boot/efi", "/dev/nvme0n1p1", "vfat"},
                             {"/data", "/dev/vda1", "ext4"},
-                            {"/data", "/dev/vdb", "ext4"}}})
+                            {"/data", "/dev/vdb", "ext4"}},
+                 .files = {"/etc/hosts", "/run/a-file"}})
                 .config()
                 .data.dir,
             "/data/caddis");
