@@ -12,20 +12,22 @@ bool is_stop_signal(int signo, os::SignalBits ignored_by_parent) {
   return (signo == SIGINT || signo == SIGTERM) && (ignored_by_parent & os::signal_bit(signo)) == 0;
 }
 
-StopActions StopMachine::on_signal(int signo, TimeMs now) {
-  if (is_stop_signal(signo, options_.ignored_by_parent)) return stop(signo, now);
-  if (state_ == State::kRunning || state_ == State::kStopping) return {ForwardSignal{signo}};
+StopActions StopMachine::on_signal(int signo, TimeMs now, bool hold) {
+  if (is_stop_signal(signo, options_.ignored_by_parent)) return stop(signo, now, hold);
+  if (program_runs() && state_ != State::kKilling) return {ForwardSignal{signo}};
   return {};
 }
 
-StopActions StopMachine::stop(int signo, TimeMs now) {
+StopActions StopMachine::stop(int signo, TimeMs now, bool hold) {
   switch (state_) {
     case State::kRunning:
-      state_ = State::kStopping;
+      state_ = hold ? State::kHeld : State::kStopping;
       stop_signal_ = signo;
       stop_began_ = now;
       deadline_ = now + options_.stop_timeout_ms;
+      if (hold) return {};
       return {ForwardSignal{signo}};
+    case State::kHeld:
     case State::kStopping:
       return kill_program(now);
     case State::kSweeping:
@@ -38,8 +40,18 @@ StopActions StopMachine::stop(int signo, TimeMs now) {
   return {};
 }
 
+StopActions StopMachine::release() {
+  if (state_ != State::kHeld) return {};
+  state_ = State::kStopping;
+  return {ForwardSignal{stop_signal_}};
+}
+
+bool StopMachine::program_runs() const {
+  return state_ == State::kRunning || state_ == State::kHeld || state_ == State::kStopping || state_ == State::kKilling;
+}
+
 StopActions StopMachine::on_program_end(int exit_code, bool rest, TimeMs now) {
-  if (state_ != State::kRunning && state_ != State::kStopping && state_ != State::kKilling) return {};
+  if (!program_runs()) return {};
   exit_code_ = exit_code;
   if (!rest || may_leave_rest()) return end();
   if (state_ == State::kKilling) return kill_rest(now);
@@ -60,6 +72,7 @@ StopActions StopMachine::on_deadline(TimeMs now) {
     case State::kRunning:
       timed_out_ = true;
       return stop(SIGTERM, now);
+    case State::kHeld:
     case State::kStopping:
       return kill_program(now);
     case State::kSweeping:

@@ -4,6 +4,7 @@
 // |-----------|-------------------------------|--------------|-------------------|---------------------|-----------|
 // | running   | forward → stopping            | forward      | sweep             | (entry time-out)    |           |
 // |           | deadline = now + stop_timeout |              |                   | as stop(TERM)       |           |
+// | held      | kill → killing                | forward      | sweep             | kill → killing      |           |
 // | stopping  | kill → killing                | forward      | sweep             | kill → killing      |           |
 // | killing   | -                             | -            | sweep             | give up → ended 137 |           |
 // | sweeping  | kill the rest → sweep-killing | -            |                   | kill the rest →     | → ended   |
@@ -12,10 +13,12 @@
 // | killing   |                               |              |                   |                     |           |
 // | ended     | -                             | -            | -                 | -                   | -         |
 //
-// sweep, when the program has ended: nothing left, or it may stay → ended; after a kill → kill the rest
-// (sweep-killing); else TERM to the rest, deadline = stop_timeout after the first stop signal, or after now without one
-// (sweeping). "The rest" is every descendant that the program leaves behind. A kill has kGiveUpMs to work: only a
-// process stuck in the kernel outlives it. INT or TERM that the parent of caddis had ignored is an "other signal".
+// held, in place of stopping, when something has to be done before the program hears of the stop (its time runs all the
+// same): release() forwards the signal → stopping. sweep, when the program has ended: nothing left, or it may stay →
+// ended; after a kill → kill the rest (sweep-killing); else TERM to the rest, deadline = stop_timeout after the first
+// stop signal, or after now without one (sweeping). "The rest" is every descendant that the program leaves behind. A
+// kill has kGiveUpMs to work: only a process stuck in the kernel outlives it. INT or TERM that the parent of caddis had
+// ignored is an "other signal".
 #pragma once
 
 #include <cstdint>
@@ -68,10 +71,11 @@ class StopMachine {
   // The program runs from now on. timeout_ms 0: for as long as it likes.
   StopMachine(const StopOptions& options, TimeMs now, std::int64_t timeout_ms = 0);
 
-  // Any signal but CHLD that caddis got.
-  StopActions on_signal(int signo, TimeMs now);
+  // Any signal but CHLD that caddis got. hold: a first stop request is not forwarded before release().
+  StopActions on_signal(int signo, TimeMs now, bool hold = false);
   // Stops the program without a signal from outside, as if signo had come.
-  StopActions stop(int signo, TimeMs now);
+  StopActions stop(int signo, TimeMs now, bool hold = false);
+  StopActions release();
   // exit_code is 128+n for a death by signal n. rest: descendants are left.
   StopActions on_program_end(int exit_code, bool rest, TimeMs now);
   // After the program's end, whenever a descendant has been reaped.
@@ -85,7 +89,8 @@ class StopMachine {
   bool timed_out() const { return timed_out_; }
 
  private:
-  enum class State { kRunning, kStopping, kKilling, kSweeping, kSweepKilling, kEnded };
+  enum class State { kRunning, kHeld, kStopping, kKilling, kSweeping, kSweepKilling, kEnded };
+  bool program_runs() const;
   StopActions kill_program(TimeMs now);
   StopActions kill_rest(TimeMs now);
   StopActions end();

@@ -51,6 +51,30 @@ TEST(StopMachine, KillsAfterTheTimeOutAndGivesUpOnAProcessStuckInTheKernel) {
   EXPECT_THAT(m.on_deadline(at(4000)), just(ProgramEnded{137}));
 }
 
+TEST(StopMachine, AHeldStopReachesTheProgramWhenReleasedAndItsTimeRunsFromTheSignalOn) {
+  StopMachine m(kOptions, at(0));
+  EXPECT_THAT(m.release(), IsEmpty());
+  EXPECT_THAT(m.on_signal(SIGTERM, at(0), true), IsEmpty());
+  EXPECT_THAT(m.on_signal(SIGHUP, at(1), true), just(ForwardSignal{SIGHUP}));
+  EXPECT_EQ(m.deadline(), at(3000));
+  EXPECT_THAT(m.release(), just(ForwardSignal{SIGTERM}));
+  EXPECT_THAT(m.release(), IsEmpty());
+  EXPECT_EQ(m.deadline(), at(3000));
+  EXPECT_THAT(m.on_program_end(0, false, at(5)), just(ProgramEnded{0}));
+}
+
+TEST(StopMachine, AHeldStopKillsAtASecondSignalAndAtItsEnd) {
+  StopMachine hurried(kOptions, at(0));
+  hurried.on_signal(SIGTERM, at(0), true);
+  EXPECT_THAT(hurried.on_signal(SIGINT, at(1), true), just(KillProgram{}));
+  StopMachine forgotten(kOptions, at(0));
+  forgotten.on_signal(SIGTERM, at(0), true);
+  EXPECT_THAT(forgotten.on_deadline(at(3000)), just(KillProgram{}));
+  StopMachine ended(kOptions, at(0));
+  ended.on_signal(SIGTERM, at(0), true);
+  EXPECT_THAT(ended.on_program_end(4, false, at(1)), just(ProgramEnded{4}));
+}
+
 TEST(StopMachine, ASecondStopSignalKillsAtOnceWhicheverOfTheTwoItIs) {
   StopMachine m(kOptions, at(0));
   m.on_signal(SIGINT, at(0));

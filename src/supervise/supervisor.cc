@@ -114,24 +114,36 @@ void Supervisor::read_signals() {
 }
 
 void Supervisor::on_signal(int signo) {
-  if (is_stop_signal(signo, ignored_by_parent())) note_stop(signo);
-  if (machine_) perform(machine_->on_signal(signo, clock_.now()));
+  bool hold = is_stop_signal(signo, ignored_by_parent()) && note_stop(signo);
+  if (machine_) perform(machine_->on_signal(signo, clock_.now(), hold));
 }
 
-void Supervisor::note_stop(int signo) {
+bool Supervisor::note_stop(int signo) {
   bool first = stop_signal_ == 0;
   if (first) stop_signal_ = signo;
   if (callbacks_.stop_requested) callbacks_.stop_requested(signo);
-  if (first && pid_ != 0 && options_.log_steps) {
-    log_info("sending signal to exec process");
-    log_info("waiting for exec process to close");
-  }
+  bool hold = first && pid_ != 0 && is_last() && callbacks_.hold_stop && callbacks_.hold_stop();
+  if (first && !hold) log_forwarding();
+  return hold;
+}
+
+void Supervisor::log_forwarding() const {
+  if (pid_ == 0 || !options_.log_steps) return;
+  log_info("sending signal to exec process");
+  log_info("waiting for exec process to close");
 }
 
 void Supervisor::stop(int signo) {
-  note_stop(signo);
-  if (machine_) perform(machine_->stop(signo, clock_.now()));
+  bool hold = note_stop(signo);
+  if (machine_) perform(machine_->stop(signo, clock_.now(), hold));
   set_timer();
+}
+
+void Supervisor::release_stop() {
+  if (!machine_) return;
+  StopActions actions = machine_->release();
+  if (!actions.empty()) log_forwarding();
+  perform(actions);
 }
 
 void Supervisor::signal_app(int signo) {

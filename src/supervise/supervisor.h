@@ -64,6 +64,8 @@ struct SupervisorCallbacks {
   std::function<void(const Ended&)> ended;
   // Every INT, TERM and stop(), before it is forwarded; also when nothing runs (boot, no app).
   std::function<void(int signo)> stop_requested;
+  // After it, at the app's first stop request: true keeps the signal from the app until release_stop().
+  std::function<bool()> hold_stop;
   // Asked right before an entry is started; false skips it (if-candidate, if-primary). Unset: all are run.
   std::function<bool(std::size_t index)> should_run;
   // The last entry has been started.
@@ -86,6 +88,8 @@ class Supervisor {
   void run(std::vector<ExecEntry> entries);
   // Stops the running entry as if signo (INT or TERM) had come, and the list with it; a second call kills.
   void stop(int signo);
+  // The app may hear of the stop now (SupervisorCallbacks::hold_stop).
+  void release_stop();
   // Sends a signal to the running entry, without any other effect.
   void signal_app(int signo);
 
@@ -107,8 +111,9 @@ class Supervisor {
   void finish(Ended ended);
   void conclude();
   void on_signal(int signo);
-  void note_stop(int signo);
+  bool note_stop(int signo);  // whether to hold it
   void perform(const StopActions& actions);
+  void log_forwarding() const;
   void signal_program(int signo, bool group);
   void signal_rest(int signo);
   void set_timer();

@@ -140,6 +140,20 @@ TEST_F(SupervisorTest, AnEntryThatTakesTooLongIsStopped) {
   EXPECT_EQ(ended.message, "/bin/sh [-c exec sleep 100]: did not end within 50 ms");
 }
 
+TEST_F(SupervisorTest, AHeldStopReachesTheAppOnlyWhenReleased) {
+  callbacks_.hold_stop = [] { return true; };
+  create();
+  start({sh("trap 'touch " + path("told") + "; exit 4' TERM; touch " + path("ready") +
+            "; while :; do sleep 0.01; done")});
+  EXPECT_TRUE(serve_until([this] { return std::filesystem::exists(path("ready")); }));
+  supervisor_->stop(SIGTERM);
+  supervisor_->signal_app(SIGCONT);
+  EXPECT_FALSE(ended_ || std::filesystem::exists(path("told")));
+  supervisor_->release_stop();
+  EXPECT_TRUE(serve_until([this] { return ended_.has_value(); }));
+  EXPECT_EQ(ended_->exit_code, 4);
+}
+
 TEST_F(SupervisorTest, SignalAppDoesNotCountAsAStop) {
   create();
   start({sh("trap 'exit 5' TERM; touch " + path("ready") + "; while :; do sleep 0.01; done")});
