@@ -17,6 +17,9 @@ bool equal_ignoring_case(std::string_view a, std::string_view b);  // ASCII
 bool is_token(std::string_view text);                              // RFC 9110 5.6.2, not empty
 bool is_field_value(std::string_view text);                        // no control characters but tab
 
+// True when one of the comma-separated elements of list is token, without case.
+bool list_has_token(std::string_view list, std::string_view token);
+
 struct Header {
   std::string name, value;
   bool operator==(const Header&) const = default;

@@ -24,7 +24,8 @@ std::string_view next_line(std::string_view& rest) {
   return line;
 }
 
-Parsed<Header> parse_field(std::string_view line) {
+// line: without its CRLF.
+Parsed<Field> parse_field(std::string_view line) {
   if (line.front() == ' ' || line.front() == '\t')
     return bad("a header line begins with white space (obsolete folding)");
   std::size_t colon = line.find(':');
@@ -36,40 +37,81 @@ Parsed<Header> parse_field(std::string_view line) {
   while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
   while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
   if (!is_field_value(value)) return bad(fmt::format("header {} has a control character in its value", name));
-  return Header{std::string(name), std::string(value)};
+  return Field{name, value, line};
 }
 
-Parsed<Headers> parse_fields(std::string_view rest) {
-  Headers out;
+Parsed<bool> parse_fields(std::string_view rest, std::vector<Field>& out) {
+  out.clear();
   for (;;) {
     std::string_view line = next_line(rest);
-    if (line.empty()) return out;
+    if (line.empty()) return true;
     if (out.size() == kMaxFields) return bad(fmt::format("more than {} header fields", kMaxFields), 431);
     auto field = parse_field(line);
     if (!field) return std::unexpected(field.error());
-    out.add(std::move(field->name), std::move(field->value));
+    field->line = std::string_view(line.data(), line.size() + 2);
+    out.push_back(*field);
   }
 }
 
-// The framing that Content-Length and Transfer-Encoding state, or kNone.
-Parsed<BodyFraming> stated_framing(const Headers& headers, int minor) {
-  std::size_t lengths = headers.count("Content-Length");
-  std::size_t codings = headers.count("Transfer-Encoding");
-  if (lengths > 0 && codings > 0) return bad("both Content-Length and Transfer-Encoding");
-  if (lengths > 1) return bad("more than one Content-Length");
-  if (codings > 0) {
-    if (minor == 0) return bad("Transfer-Encoding in HTTP/1.0");
-    if (codings > 1) return bad("more than one Transfer-Encoding");
-    if (!equal_ignoring_case(headers.get("Transfer-Encoding"), "chunked")) {
-      return bad("a Transfer-Encoding other than chunked", 501);
-    }
-    return BodyFraming{BodyFraming::Kind::kChunked, 0};
-  }
-  if (lengths == 0) return BodyFraming{};
-  auto length = parse_content_length(headers.get("Content-Length"));
-  if (!length) return bad("Content-Length is not a number");
-  return BodyFraming{BodyFraming::Kind::kLength, *length};
+Headers copy_of(const std::vector<Field>& fields) {
+  Headers out;
+  for (const Field& f : fields) out.add(std::string(f.name), std::string(f.value));
+  return out;
 }
+
+// What the fields say about the message itself.
+struct Stated {
+  struct Named {
+    std::size_t count = 0;
+    std::string_view value;  // the first
+    void see(const Field& f) {
+      if (count++ == 0) value = f.value;
+    }
+  };
+  Named length, coding, host, expect;
+  bool close = false;  // Connection: close
+
+  explicit Stated(const std::vector<Field>& fields) {
+    for (const Field& f : fields) {
+      auto is = [&f](std::string_view name) { return equal_ignoring_case(f.name, name); };
+      switch (f.name.size()) {
+        case 4:
+          if (is("Host")) host.see(f);
+          break;
+        case 6:
+          if (is("Expect")) expect.see(f);
+          break;
+        case 10:
+          if (is("Connection") && list_has_token(f.value, "close")) close = true;
+          break;
+        case 14:
+          if (is("Content-Length")) length.see(f);
+          break;
+        case 17:
+          if (is("Transfer-Encoding")) coding.see(f);
+          break;
+        default:
+          break;
+      }
+    }
+  }
+
+  // The framing that Content-Length and Transfer-Encoding state, or kNone.
+  Parsed<BodyFraming> framing(int minor) const {
+    if (length.count > 0 && coding.count > 0) return bad("both Content-Length and Transfer-Encoding");
+    if (length.count > 1) return bad("more than one Content-Length");
+    if (coding.count > 0) {
+      if (minor == 0) return bad("Transfer-Encoding in HTTP/1.0");
+      if (coding.count > 1) return bad("more than one Transfer-Encoding");
+      if (!equal_ignoring_case(coding.value, "chunked")) return bad("a Transfer-Encoding other than chunked", 501);
+      return BodyFraming{BodyFraming::Kind::kChunked, 0};
+    }
+    if (length.count == 0) return BodyFraming{};
+    auto size = parse_content_length(length.value);
+    if (!size) return bad("Content-Length is not a number");
+    return BodyFraming{BodyFraming::Kind::kLength, *size};
+  }
+};
 
 bool is_host(std::string_view host) {
   return std::all_of(host.begin(), host.end(), [](char c) {
@@ -85,25 +127,65 @@ Parsed<int> parse_version(std::string_view text) {
   return bad("the first line does not end in HTTP/1.1");
 }
 
+// Percent escapes are complete and none is a NUL.
+bool escapes_are_whole(std::string_view path) {
+  auto hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); };
+  for (std::size_t at = path.find('%'); at != std::string_view::npos; at = path.find('%', at + 3)) {
+    if (at + 2 >= path.size() || !hex(path[at + 1]) || !hex(path[at + 2])) return false;
+    if (path[at + 1] == '0' && path[at + 2] == '0') return false;
+  }
+  return true;
+}
+
+// Fills target, path and authority.
+bool take_target(std::string_view raw, RequestView& out) {
+  bool clean = std::all_of(raw.begin(), raw.end(), [](char c) {
+    auto u = static_cast<unsigned char>(c);
+    return u > 0x20 && u != 0x7f && u != '#';
+  });
+  if (!clean || raw.empty()) return false;
+  std::string_view rest = raw;
+  if (rest == "*") {
+    out.target = out.path = rest;
+    return true;
+  }
+  if (rest.front() != '/') {
+    std::size_t scheme = rest.find("://");
+    if (scheme == std::string_view::npos || !(equal_ignoring_case(rest.substr(0, scheme), "http") ||
+                                              equal_ignoring_case(rest.substr(0, scheme), "https"))) {
+      return false;
+    }
+    rest.remove_prefix(scheme + 3);
+    std::size_t end = std::min(rest.find_first_of("/?"), rest.size());
+    out.authority = rest.substr(0, end);
+    rest.remove_prefix(end);
+    if (out.authority.empty() || out.authority.find('@') != std::string_view::npos) return false;
+  }
+  out.target = rest;
+  out.path = rest.substr(0, rest.find('?'));
+  if (out.path.empty()) out.path = "/";
+  return escapes_are_whole(out.path);
+}
+
 }  // namespace
 
 Parsed<std::size_t> HeadScanner::scan(std::string_view text) {
-  std::size_t end = std::min(text.size(), kMaxHead);
-  for (; pos_ < end; ++pos_) {
-    char c = text[pos_];
-    if (c == '\r') {
-      if (pos_ + 1 == text.size()) return 0;  // its LF is still on the way
-      if (text[pos_ + 1] != '\n') return bad("a CR without LF in the head");
-      continue;
-    }
-    if (c != '\n') continue;
-    if (pos_ == 0 || text[pos_ - 1] != '\r') return bad("a line of the head ends in LF without CR");
-    bool empty = pos_ - line_ == 1;
+  std::string_view seen = text.substr(0, kMaxHead);
+  for (;;) {
+    std::size_t lf = seen.find('\n', pos_);
+    std::size_t end = std::min(lf, seen.size());
+    // Up to here: no CR but the one before the LF. The last byte's LF may still be on the way.
+    std::size_t cr = seen.find('\r', pos_ > line_ ? pos_ - 1 : pos_);
+    if (cr < end && cr + 1 != lf && cr + 1 != seen.size()) return bad("a CR without LF in the head");
+    if (lf == std::string_view::npos) break;
+    if (lf == line_ || seen[lf - 1] != '\r') return bad("a line of the head ends in LF without CR");
+    bool empty = lf - line_ == 1;
     if (empty && line_ == 0) return bad("the message begins with an empty line");
-    line_ = pos_ + 1;
-    if (empty) return ++pos_;
+    pos_ = line_ = lf + 1;
+    if (empty) return pos_;
   }
-  if (end == kMaxHead) return bad(fmt::format("the head is larger than {} bytes", kMaxHead), 431);
+  pos_ = seen.size();
+  if (seen.size() == kMaxHead) return bad(fmt::format("the head is larger than {} bytes", kMaxHead), 431);
   return 0;
 }
 
@@ -114,8 +196,8 @@ std::optional<std::uint64_t> parse_content_length(std::string_view text) {
   return static_cast<std::uint64_t>(length);
 }
 
-Parsed<RequestHead> parse_request_head(std::string_view head) {
-  RequestHead out;
+Parsed<RequestView> parse_request_view(std::string_view head, std::vector<Field>& fields) {
+  RequestView out;
   std::string_view line = next_line(head);
   std::size_t first = line.find(' '), last = line.rfind(' ');
   if (first == std::string_view::npos || first == last) return bad("the first line is not METHOD TARGET HTTP/1.1");
@@ -124,31 +206,46 @@ Parsed<RequestHead> parse_request_head(std::string_view head) {
   auto minor = parse_version(line.substr(last + 1));
   if (!minor) return std::unexpected(minor.error());
   out.minor = *minor;
-  Result<Target> target = parse_target(line.substr(first + 1, last - first - 1));
-  if (!target) return bad("the request target is malformed");
-  out.target = std::move(*target);
-  if (out.target.path == "*" && out.method != "OPTIONS") return bad("target * is for OPTIONS only");
+  if (!take_target(line.substr(first + 1, last - first - 1), out)) return bad("the request target is malformed");
+  if (out.path == "*" && out.method != "OPTIONS") return bad("target * is for OPTIONS only");
 
-  auto fields = parse_fields(head);
-  if (!fields) return std::unexpected(fields.error());
-  out.headers = std::move(*fields);
-  std::size_t hosts = out.headers.count("Host");
-  if (hosts > 1) return bad("more than one Host");
-  if (hosts == 0 && out.minor == 1) return bad("no Host header");
-  if (!is_host(out.headers.get("Host")) || !is_host(out.target.authority)) return bad("the host is malformed");
-  auto framing = stated_framing(out.headers, out.minor);
+  if (auto ok = parse_fields(head, fields); !ok) return std::unexpected(ok.error());
+  Stated stated(fields);
+  if (stated.host.count > 1) return bad("more than one Host");
+  if (stated.host.count == 0 && out.minor == 1) return bad("no Host header");
+  if (!is_host(stated.host.value) || !is_host(out.authority)) return bad("the host is malformed");
+  if (out.authority.empty()) out.authority = stated.host.value;
+  auto framing = stated.framing(out.minor);
   if (!framing) return std::unexpected(framing.error());
   out.body = *framing;
-  if (out.headers.has("Expect")) {
-    if (!equal_ignoring_case(out.headers.get("Expect"), "100-continue")) return bad("an unknown expectation", 417);
+  if (stated.expect.count > 0) {
+    if (!equal_ignoring_case(stated.expect.value, "100-continue")) return bad("an unknown expectation", 417);
     out.expect_continue = out.minor == 1 && out.body.kind != BodyFraming::Kind::kNone;
   }
-  out.keep_alive = out.minor == 1 && !out.headers.has_token("Connection", "close");
+  out.keep_alive = out.minor == 1 && !stated.close;
   return out;
 }
 
-Parsed<ResponseHead> parse_response_head(std::string_view head, std::string_view request_method) {
-  ResponseHead out;
+Parsed<RequestHead> parse_request_head(std::string_view head) {
+  std::vector<Field> fields;
+  auto view = parse_request_view(head, fields);
+  if (!view) return std::unexpected(view.error());
+  std::string_view line = next_line(head);
+  std::size_t first = line.find(' ');
+  Result<Target> target = parse_target(line.substr(first + 1, line.rfind(' ') - first - 1));
+  if (!target) return bad("the request target is malformed");
+  return RequestHead{.method = std::string(view->method),
+                     .target = std::move(*target),
+                     .minor = view->minor,
+                     .headers = copy_of(fields),
+                     .body = view->body,
+                     .keep_alive = view->keep_alive,
+                     .expect_continue = view->expect_continue};
+}
+
+Parsed<ResponseView> parse_response_view(std::string_view head, std::string_view request_method,
+                                         std::vector<Field>& fields) {
+  ResponseView out;
   std::string_view line = next_line(head);
   auto minor = parse_version(line.substr(0, 8));
   if (!minor) return std::unexpected(minor.error());
@@ -161,19 +258,29 @@ Parsed<ResponseHead> parse_response_head(std::string_view head, std::string_view
   }
   if (line.size() > 13) out.reason = line.substr(13);
   if (!is_field_value(out.reason)) return bad("the status line has a control character");
-  auto fields = parse_fields(head);
-  if (!fields) return std::unexpected(fields.error());
-  out.headers = std::move(*fields);
-  auto framing = stated_framing(out.headers, out.minor);
+  if (auto ok = parse_fields(head, fields); !ok) return std::unexpected(ok.error());
+  Stated stated(fields);
+  auto framing = stated.framing(out.minor);
   if (!framing) return std::unexpected(framing.error());
   bool bodyless = request_method == "HEAD" || out.status < 200 || out.status == 204 || out.status == 304;
   if (!bodyless) {
     out.body = *framing;
     if (out.body.kind == BodyFraming::Kind::kNone) out.body.kind = BodyFraming::Kind::kUntilClose;
   }
-  out.keep_alive = out.minor == 1 && !out.headers.has_token("Connection", "close") &&
-                   out.body.kind != BodyFraming::Kind::kUntilClose;
+  out.keep_alive = out.minor == 1 && !stated.close && out.body.kind != BodyFraming::Kind::kUntilClose;
   return out;
+}
+
+Parsed<ResponseHead> parse_response_head(std::string_view head, std::string_view request_method) {
+  std::vector<Field> fields;
+  auto view = parse_response_view(head, request_method, fields);
+  if (!view) return std::unexpected(view.error());
+  return ResponseHead{.status = view->status,
+                      .reason = std::string(view->reason),
+                      .minor = view->minor,
+                      .headers = copy_of(fields),
+                      .body = view->body,
+                      .keep_alive = view->keep_alive};
 }
 
 BodyDecoder::BodyDecoder(BodyFraming framing) : state_(State::kDone), left_(framing.length) {

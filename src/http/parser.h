@@ -11,6 +11,7 @@
 #include <expected>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "http/message.h"
@@ -44,8 +45,29 @@ struct BodyFraming {
   std::uint64_t length = 0;  // kLength
 };
 
+// One field as it stands in a head: views into it.
+struct Field {
+  std::string_view name, value;  // the value without the white space around it
+  std::string_view line;         // all of it, with its CRLF
+};
+
 // Digits only, below 2^63.
 std::optional<std::uint64_t> parse_content_length(std::string_view text);
+
+// A request's head taken apart without a copy, for one who forwards it. Every view points into the head. The path's
+// percent escapes are checked, the query is anybody's; bytes above 0x7f are let through in both.
+struct RequestView {
+  std::string_view method;
+  std::string_view target;     // "/path?query", "?query" of an absolute form without a path, or "*"
+  std::string_view path;       // of target, not decoded; "/" when empty
+  std::string_view authority;  // of the absolute form, else the Host header's value
+  int minor = 1;
+  BodyFraming body;
+  bool keep_alive = false;
+  bool expect_continue = false;
+};
+// head: what HeadScanner measured. fields: emptied first, so that its memory is used again.
+Parsed<RequestView> parse_request_view(std::string_view head, std::vector<Field>& fields);
 
 struct RequestHead {
   std::string method;
@@ -58,6 +80,16 @@ struct RequestHead {
 };
 // head: what HeadScanner measured.
 Parsed<RequestHead> parse_request_head(std::string_view head);
+
+struct ResponseView {
+  int status = 0;
+  std::string_view reason;
+  int minor = 1;
+  BodyFraming body;  // kNone for HEAD, 1xx, 204, 304
+  bool keep_alive = false;
+};
+Parsed<ResponseView> parse_response_view(std::string_view head, std::string_view request_method,
+                                         std::vector<Field>& fields);
 
 struct ResponseHead {
   int status = 0;

@@ -117,6 +117,14 @@ TEST(RequestHead, AcceptsAHeadOfExactlyTheLimit) {
   EXPECT_EQ(read_request(wire, wire.size()).status, 431);
 }
 
+TEST(RequestHead, IsTooLargeAndNotMalformedWhenTheLimitCutsALineEnd) {
+  std::string wire = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
+  wire += std::string(kMaxHead - wire.size() - 1, 'x') + "\r\nY: z\r\n\r\n";
+  ASSERT_EQ(wire[kMaxHead - 1], '\r');
+  EXPECT_EQ(read_request(wire, wire.size()).status, 431);
+  EXPECT_EQ(read_request(wire, 1000).status, 431);
+}
+
 TEST(RequestHead, RefusesMoreThan256Fields) {
   std::string wire = "GET / HTTP/1.1\r\nHost: a\r\n";
   for (int i = 0; i < 256; ++i) wire += "X: 1\r\n";
@@ -141,6 +149,46 @@ TEST(RequestHead, GivesMethodTargetHeadersAndFraming) {
   EXPECT_EQ(h->body.length, 7u);
   EXPECT_FALSE(h->keep_alive);
   EXPECT_TRUE(h->expect_continue);
+}
+
+TEST(RequestView, PointsIntoTheHeadAndKeepsWholeLines) {
+  std::string wire = "GET http://h:1/a%20b?q=100%&\xc3\xa4 HTTP/1.1\r\nHost: other\r\nX-A: \t v \r\n\r\n";
+  std::vector<Field> fields(3);
+  auto v = parse_request_view(wire, fields);
+  ASSERT_TRUE(v) << v.error().text;
+  EXPECT_EQ(v->target, "/a%20b?q=100%&\xc3\xa4");
+  EXPECT_EQ(v->path, "/a%20b");
+  EXPECT_EQ(v->authority, "h:1");
+  ASSERT_EQ(fields.size(), 2u);
+  EXPECT_EQ(fields[1].name, "X-A");
+  EXPECT_EQ(fields[1].value, "v");
+  EXPECT_EQ(fields[1].line, "X-A: \t v \r\n");
+  EXPECT_EQ(fields[1].line.data() + fields[1].line.size() + 2, wire.data() + wire.size());
+  EXPECT_EQ(parse_request_view("GET /x HTTP/1.1\r\nHost: n:2\r\n\r\n", fields)->authority, "n:2");
+  auto bare = parse_request_view("GET http://h?x HTTP/1.1\r\nHost: h\r\n\r\n", fields);
+  EXPECT_EQ(bare->target, "?x");
+  EXPECT_EQ(bare->path, "/");
+}
+
+TEST(RequestView, RefusesWhatAServerRefuses) {
+  std::vector<Field> fields;
+  for (const HeadCase& c : kHeads) {
+    HeadScanner scanner;
+    auto length = scanner.scan(c.wire);
+    if (!length || *length == 0) continue;
+    auto v = parse_request_view(std::string_view(c.wire).substr(0, *length), fields);
+    EXPECT_EQ(v ? 0 : v.error().status, c.status) << c.what;
+  }
+}
+
+TEST(ResponseView, GivesTheReasonAndTheFields) {
+  std::vector<Field> fields;
+  auto v = parse_response_view("HTTP/1.1 404 Nothing here\r\nA: b\r\nConnection: x, close\r\n\r\n", "GET", fields);
+  ASSERT_TRUE(v);
+  EXPECT_EQ(v->status, 404);
+  EXPECT_EQ(v->reason, "Nothing here");
+  EXPECT_FALSE(v->keep_alive);
+  EXPECT_EQ(fields.size(), 2u);
 }
 
 TEST(ResponseHead, KnowsWhichAnswersHaveNoBody) {

@@ -168,8 +168,11 @@ loop::Detached accept_loop(std::shared_ptr<ServerState> s, loop::Listener& liste
   s->leave();
 }
 
-// The address to bind. Of a name's addresses the first IPv4 one, as Go does, else the first.
-Result<std::unique_ptr<loop::Listener>> bind(loop::Loop& loop, const std::string& addr) {
+}  // namespace
+
+// ---- Server
+
+Result<std::unique_ptr<loop::Listener>> listen_on(loop::Loop& loop, const std::string& addr) {
   TRY_ASSIGN(loop::HostPort at, loop::parse_host_port(addr));
   loop::SocketAddress address{at.host, at.port};
   if (!at.host.empty() && !loop::is_ip(at.host)) {
@@ -180,10 +183,6 @@ Result<std::unique_ptr<loop::Listener>> bind(loop::Loop& loop, const std::string
   }
   return loop::listen_tcp(loop, address);
 }
-
-}  // namespace
-
-// ---- Server
 
 Result<std::unique_ptr<Server>> Server::listen(loop::Loop& loop, const std::string& addr, Handler handler,
                                                ServerOptions options) {
@@ -201,7 +200,7 @@ Result<std::unique_ptr<Server>> Server::listen_unix(loop::Loop& loop, const std:
 }
 
 Result<std::uint16_t> Server::also_listen(const std::string& addr) {
-  TRY_ASSIGN(auto listener, bind(state_->loop, addr));
+  TRY_ASSIGN(auto listener, listen_on(state_->loop, addr));
   std::uint16_t port = listener->port();
   state_->listeners.push_back(std::move(listener));
   if (state_->serving) accept_loop(state_, *state_->listeners.back());

@@ -27,6 +27,7 @@
 #include "base/result.h"
 #include "http/message.h"
 #include "loop/loop.h"
+#include "loop/stream.h"
 
 namespace caddis::http {
 
@@ -88,6 +89,10 @@ struct ServerOptions {
   std::uint32_t max_http2_streams = 32;     // requests at a time on one connection
   std::size_t max_http2_buffered = 64u << 20;
 };
+
+// Binds addr as Server::listen() takes it, for one who accepts by itself. Of a name's addresses the first IPv4 one, as
+// Go does, else the first.
+Result<std::unique_ptr<loop::Listener>> listen_on(loop::Loop& loop, const std::string& addr);
 
 class Server {
  public:

@@ -13,6 +13,11 @@ Error uv_failure(int rc, std::string text) {
   return Error(ErrorCode::kUnavailable, fmt::format("{}: {}", text, uv_strerror(rc)));
 }
 
+Error uv_cause(int rc) {
+  Error named = uv_failure(rc, "");
+  return Error(named.code(), named.message().substr(2), named.sys_errno());  // without ": "
+}
+
 // ---- LoopImpl
 
 LoopImpl::LoopImpl() {
@@ -132,36 +137,20 @@ void Pending::PostAbort::operator()() const {
   });
 }
 
-struct Pending::Awaiter {
-  Pending& p;
-  const std::string& what;
-  std::int64_t timeout_ms;
-  std::stop_token& stop;
-  bool await_ready() const noexcept { return p.result_.has_value(); }
-  bool await_suspend(std::coroutine_handle<> h) {
-    if (stop.stop_requested()) {
-      p.abort(ErrorCode::kCancelled, "stop requested");
-      return false;
-    }
-    p.waiter_ = h;
-    if (timeout_ms > 0) {
-      p.deadline_ = p.loop_->add_deadline(timeout_ms, [this] {
-        p.deadline_.reset();
-        p.abort(ErrorCode::kTimeout, fmt::format("nothing within {} ms", timeout_ms));
-      });
-    }
-    if (stop.stop_possible()) p.stop_callback_.emplace(stop, PostAbort{p.weak_from_this(), p.loop_});
-    return true;
+bool Pending::Wait::await_suspend(std::coroutine_handle<> h) {
+  if (stop.stop_requested()) {
+    p->abort(ErrorCode::kCancelled, "stop requested");
+    return false;
   }
-  void await_resume() const noexcept {}
-};
-
-Task<Result<std::size_t>> Pending::wait(std::shared_ptr<Pending> self, std::string what, std::int64_t timeout_ms,
-                                        std::stop_token stop) {
-  co_await Awaiter{*self, what, timeout_ms, stop};
-  Result<std::size_t> result = std::move(*self->result_);
-  if (!result && !what.empty()) co_return std::move(result).error().context(what);
-  co_return result;
+  p->waiter_ = h;
+  if (timeout_ms > 0) {
+    p->deadline_ = p->loop_->add_deadline(timeout_ms, [waiting = p.get(), ms = timeout_ms] {
+      waiting->deadline_.reset();
+      waiting->abort(ErrorCode::kTimeout, fmt::format("nothing within {} ms", ms));
+    });
+  }
+  if (stop.stop_possible()) p->stop_callback_.emplace(stop, PostAbort{p->weak_from_this(), p->loop_});
+  return true;
 }
 
 // ---- Loop
@@ -306,13 +295,13 @@ Task<Status> Event::wait(std::int64_t timeout_ms, std::stop_token stop) {
   auto pending = std::make_shared<Pending>(state_->loop);
   std::erase_if(state_->waiters, [](const auto& w) { return w.expired(); });
   state_->waiters.push_back(pending);
-  CO_TRY(co_await Pending::wait(pending, "", timeout_ms, stop));
+  CO_TRY(co_await Pending::wait(pending, timeout_ms, stop));
   co_return {};
 }
 
 Task<Status> sleep(Loop& loop, std::int64_t ms, std::stop_token stop) {
   Result<std::size_t> waited =
-      co_await Pending::wait(std::make_shared<Pending>(loop.impl()), "", std::max<std::int64_t>(ms, 1), stop);
+      co_await Pending::wait(std::make_shared<Pending>(loop.impl()), std::max<std::int64_t>(ms, 1), stop);
   if (!waited && waited.error().code() == ErrorCode::kCancelled) co_return std::move(waited).error();
   co_return {};
 }

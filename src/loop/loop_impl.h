@@ -55,12 +55,20 @@ class Pending : public std::enable_shared_from_this<Pending> {
   // Called when time-out or stop came first, before the waiter is resumed.
   std::function<void()> on_abort;
 
-  // Waits. what is put before the texts of kTimeout and kCancelled.
-  static Task<Result<std::size_t>> wait(std::shared_ptr<Pending> self, std::string what, std::int64_t timeout_ms,
-                                        std::stop_token stop);
+  // co_await Pending::wait(p, …): the result. kTimeout and kCancelled come without a name for what was waited for.
+  struct Wait {
+    std::shared_ptr<Pending> p;
+    std::int64_t timeout_ms;
+    std::stop_token stop;
+    bool await_ready() const noexcept { return p->result_.has_value(); }
+    bool await_suspend(std::coroutine_handle<> h);
+    Result<std::size_t> await_resume() { return std::move(*p->result_); }
+  };
+  static Wait wait(std::shared_ptr<Pending> self, std::int64_t timeout_ms, std::stop_token stop) {
+    return Wait{std::move(self), timeout_ms, std::move(stop)};
+  }
 
  private:
-  struct Awaiter;
   void abort(ErrorCode code, std::string text);
 
   struct PostAbort {
@@ -75,7 +83,8 @@ class Pending : public std::enable_shared_from_this<Pending> {
   std::optional<std::stop_callback<PostAbort>> stop_callback_;
 };
 
-// "TEXT: connection refused" from a libuv error number (negative errno or UV_EAI_*).
+// "TEXT: connection refused" from a libuv error number (negative errno or UV_EAI_*), and the cause alone.
 Error uv_failure(int rc, std::string text);
+Error uv_cause(int rc);
 
 }  // namespace caddis::loop

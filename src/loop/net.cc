@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -31,6 +32,10 @@ struct Socket : std::enable_shared_from_this<Socket> {
   ByteSpan read_buffer;
   std::shared_ptr<Pending> reading, writing;
   bool closed = false;
+  // The descriptor is watched for input from the first read on, also between reads: starting and stopping costs two
+  // epoll_ctl calls each time. It is stopped when input comes that nobody waits for, and `unread` says so.
+  bool watched = false;
+  bool unread = false;
 
   explicit Socket(std::shared_ptr<LoopImpl> l) : loop(std::move(l)) { std::memset(&pipe, 0, sizeof pipe); }
   Socket(const Socket&) = delete;
@@ -65,31 +70,57 @@ struct Socket : std::enable_shared_from_this<Socket> {
     cancel(std::exchange(writing, nullptr));
   }
 
-  void start_reading() {
-    int rc = uv_read_start(
-        &stream,
-        [](uv_handle_t* h, std::size_t, uv_buf_t* buf) {
-          auto* s = static_cast<Socket*>(h->data);
-          *buf = uv_buf_init(reinterpret_cast<char*>(s->read_buffer.data()),
-                             static_cast<unsigned>(std::min<std::size_t>(s->read_buffer.size(), 1u << 30)));
-        },
-        [](uv_stream_t* st, ssize_t n, const uv_buf_t*) {
-          auto* s = static_cast<Socket*>(st->data);
-          if (n == 0) return;  // EAGAIN
-          uv_read_stop(st);
-          auto p = std::exchange(s->reading, nullptr);
-          if (!p) return;
-          if (n == UV_EOF)
-            p->finish(std::size_t{0});
-          else if (n < 0)
-            p->finish(std::unexpected(uv_failure(static_cast<int>(n), "read from " + s->peer)));
-          else
-            p->finish(static_cast<std::size_t>(n));
-        });
-    if (rc != 0) {
-      auto p = std::exchange(reading, nullptr);
-      p->finish(std::unexpected(uv_failure(rc, "read from " + peer)));
+  static void give_buffer(uv_handle_t* h, std::size_t, uv_buf_t* buf) {
+    auto* s = static_cast<Socket*>(h->data);
+    ByteSpan space = s->reading ? s->read_buffer : ByteSpan();  // none: uv reports UV_ENOBUFS and reads nothing
+    *buf = uv_buf_init(reinterpret_cast<char*>(space.data()),
+                       static_cast<unsigned>(std::min<std::size_t>(space.size(), 1u << 30)));
+  }
+
+  static void input(uv_stream_t* st, ssize_t n, const uv_buf_t*) {
+    auto* s = static_cast<Socket*>(st->data);
+    if (n == 0) return;  // EAGAIN
+    if (n < 0) {         // uv itself stops at the end and at an error
+      uv_read_stop(st);
+      s->watched = false;
     }
+    auto p = std::exchange(s->reading, nullptr);
+    if (!p) {
+      s->unread = true;
+      return;
+    }
+    if (n == UV_EOF)
+      p->finish(std::size_t{0});
+    else if (n < 0)
+      p->finish(std::unexpected(uv_cause(static_cast<int>(n))));
+    else
+      p->finish(static_cast<std::size_t>(n));
+  }
+
+  int watch() {
+    int rc = watched ? 0 : uv_read_start(&stream, give_buffer, input);
+    watched = rc == 0;
+    return rc;
+  }
+
+  void start_reading() {
+    unread = false;
+    if (int rc = watch(); rc != 0) {
+      auto p = std::exchange(reading, nullptr);
+      p->finish(std::unexpected(uv_cause(rc)));
+    }
+  }
+
+  // Asks the kernel, because uv also offers an empty read after one that filled its buffer.
+  bool has_unread() {
+    if (!unread || closed) return false;
+    uv_os_fd_t fd = -1;
+    std::uint8_t byte = 0;
+    if (uv_fileno(&handle, &fd) != 0) return true;
+    ssize_t n = ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    unread = n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+    if (!unread) watch();
+    return unread;
   }
 };
 
@@ -103,14 +134,32 @@ class UvStream final : public Stream {
     if (s->closed) co_return Error(ErrorCode::kCancelled, fmt::format("read from {}: closed on this side", s->peer));
     CHECK(!s->reading && !out.empty());
     auto pending = std::make_shared<Pending>(s->loop);
-    pending->on_abort = [raw = s.get()] {
-      raw->reading = nullptr;
-      uv_read_stop(&raw->stream);
-    };
+    pending->on_abort = [raw = s.get()] { raw->reading = nullptr; };
     s->reading = pending;
     s->read_buffer = out;
     s->start_reading();
-    co_return co_await Pending::wait(pending, "read from " + s->peer, timeout_ms, std::move(stop));
+    Result<std::size_t> n = co_await Pending::wait(pending, timeout_ms, std::move(stop));
+    if (!n) co_return std::move(n).error().context("read from " + s->peer);
+    co_return n;
+  }
+
+  bool input_waits() const override { return socket_->has_unread(); }
+
+  Result<std::size_t> write_now(std::span<const ByteView> parts) override {
+    if (socket_->closed) {
+      return make_error(ErrorCode::kCancelled, "write to {}: closed on this side", socket_->peer);
+    }
+    CHECK(!socket_->writing && parts.size() <= kMaxParts);
+    std::array<uv_buf_t, kMaxParts> bufs;
+    unsigned count = 0;
+    for (ByteView part : parts) {
+      if (!part.empty()) bufs[count++] = buffer_of(part);
+    }
+    if (count == 0) return std::size_t{0};
+    int n = uv_try_write(&socket_->stream, bufs.data(), count);
+    if (n == UV_EAGAIN) return std::size_t{0};
+    if (n < 0) return std::unexpected(uv_failure(n, "write to " + socket_->peer));
+    return static_cast<std::size_t>(n);
   }
 
   Task<Status> write(ByteView data, std::int64_t timeout_ms, std::stop_token stop) override {
@@ -151,13 +200,14 @@ class UvStream final : public Stream {
       if (status == 0)
         owned->pending->finish(std::size_t{0});
       else
-        owned->pending->finish(std::unexpected(uv_failure(status, "shut down")));
+        owned->pending->finish(std::unexpected(uv_cause(status)));
     });
     if (rc != 0) {
       delete r;
       co_return uv_failure(rc, "shut down " + s->peer);
     }
-    CO_TRY(co_await Pending::wait(pending, s->peer, 0, {}));
+    Result<std::size_t> done = co_await Pending::wait(pending, 0, {});
+    if (!done) co_return std::move(done).error().context("shut down " + s->peer);
     co_return {};
   }
 
@@ -193,17 +243,19 @@ class UvStream final : public Stream {
       if (status == 0)
         owned->pending->finish(std::size_t{0});
       else
-        owned->pending->finish(std::unexpected(uv_failure(status, "write to " + owned->socket->peer)));
+        owned->pending->finish(std::unexpected(uv_cause(status)));
     });
     if (rc != 0) {
       delete r;
       s->writing = nullptr;
       co_return uv_failure(rc, "write to " + s->peer);
     }
-    CO_TRY(co_await Pending::wait(pending, "write to " + s->peer, timeout_ms, std::move(stop)));
+    Result<std::size_t> done = co_await Pending::wait(pending, timeout_ms, std::move(stop));
+    if (!done) co_return std::move(done).error().context("write to " + s->peer);
     co_return std::size_t{buf.len};
   }
   static constexpr std::size_t kWriteChunk = 256 * 1024;
+  static constexpr std::size_t kMaxParts = 8;
   std::shared_ptr<Socket> socket_;
 };
 
@@ -281,7 +333,7 @@ class UvListener final : public Listener {
       auto pending = std::make_shared<Pending>(s->loop);
       pending->on_abort = [raw = s.get()] { raw->reading = nullptr; };
       s->reading = pending;
-      CO_TRY(co_await Pending::wait(pending, "", 0, stop));
+      CO_TRY(co_await Pending::wait(pending, 0, stop));
     }
   }
   std::uint16_t port() const override { return port_; }
@@ -334,7 +386,7 @@ struct Connecting {
 
 Task<Result<std::unique_ptr<Stream>>> finish_connect(std::shared_ptr<Socket> s, std::shared_ptr<Pending> pending,
                                                      std::int64_t timeout_ms, std::stop_token stop) {
-  Result<std::size_t> ok = co_await Pending::wait(pending, "", timeout_ms, std::move(stop));
+  Result<std::size_t> ok = co_await Pending::wait(pending, timeout_ms, std::move(stop));
   if (!ok) {
     s->close();
     if (ok.error().code() == ErrorCode::kTimeout || ok.error().code() == ErrorCode::kCancelled) {
@@ -407,7 +459,8 @@ Task<Result<std::vector<SocketAddress>>> resolve(Loop& loop, std::string host, s
     delete r;
     co_return resolve_error(host, uv_strerror(rc));
   }
-  CO_TRY(co_await Pending::wait(pending, "look up host " + host, timeout_ms, std::move(stop)));
+  Result<std::size_t> found = co_await Pending::wait(pending, timeout_ms, std::move(stop));
+  if (!found) co_return std::move(found).error().context("look up host " + host);
   if (out->empty()) co_return resolve_error(host, "no address");
   co_return std::move(*out);
 }

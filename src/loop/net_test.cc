@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
 #include <thread>
 
 #include "loop/stream.h"
@@ -100,6 +101,68 @@ TEST(Stream, ReadTimesOutAndGoesOnLater) {
     EXPECT_TRUE(n && *n == 5);
   };
   run_until_done(loop, body(loop));
+}
+
+TEST(Stream, TellsOfBytesAndOfAnEndThatNobodyRead) {
+  Loop loop;
+  auto body = [](Loop& l) -> Task<void> {
+    StreamPair pair = *make_stream_pair(l);
+    Bytes one(1), buf(10);
+    EXPECT_TRUE(co_await pair.b->write(as_bytes("x"), 0, {}));
+    EXPECT_EQ(*co_await pair.a->read(one, 1000, {}), 1u);  // fills its buffer: uv asks for another one at once
+    EXPECT_TRUE(co_await sleep(l, 1, {}));
+    EXPECT_FALSE(pair.a->input_waits());
+    EXPECT_TRUE(co_await pair.b->write(as_bytes("hello"), 0, {}));
+    while (!pair.a->input_waits()) (void)co_await sleep(l, 1, {});
+    EXPECT_EQ(*co_await pair.a->read(buf, 1000, {}), 5u);
+    EXPECT_FALSE(pair.a->input_waits());
+    pair.b->close();
+    while (!pair.a->input_waits()) (void)co_await sleep(l, 1, {});
+    EXPECT_EQ(*co_await pair.a->read(buf, 1000, {}), 0u);
+    EXPECT_EQ(*co_await pair.a->read(buf, 1000, {}), 0u);
+  };
+  run_until_done(loop, body(loop));
+}
+
+TEST(Stream, WritesSeveralPartsNowUntilTheKernelIsFull) {
+  Loop loop;
+  auto body = [](Loop& l) -> Task<void> {
+    StreamPair pair = *make_stream_pair(l);
+    std::array<ByteView, 3> parts = {as_bytes("one "), ByteView(), as_bytes("two")};
+    EXPECT_EQ(*pair.a->write_now(parts), 7u);
+    Bytes buf(100);
+    EXPECT_EQ(*co_await pair.b->read(buf, 1000, {}), 7u);
+    EXPECT_EQ(as_text(ByteView(buf).first(7)), "one two");
+    Bytes much(100'000, 'm');
+    std::array<ByteView, 1> all = {much};
+    std::size_t sent = 0;
+    for (std::size_t n = 1; n > 0; sent += n) n = *pair.a->write_now(all);
+    EXPECT_GT(sent, 0u);
+    pair.b->close();
+    Result<std::size_t> n = pair.a->write_now(all);
+    EXPECT_FALSE(n);
+    if (!n) EXPECT_EQ(n.error().code(), ErrorCode::kUnavailable) << n.error().message();
+    pair.a->close();
+    EXPECT_EQ(pair.a->write_now(all).error().code(), ErrorCode::kCancelled);
+  };
+  run_until_done(loop, body(loop));
+}
+
+TEST(Stream, ReadErrorsNameThePeerOnce) {
+  Loop loop;
+  auto body = [](Loop& l) -> Task<std::string> {
+    auto listener = *listen_tcp(l, {"127.0.0.1", 0});
+    auto s = *co_await connect_tcp(l, {"127.0.0.1", listener->port()}, 1000, {});
+    auto other = *co_await listener->accept({});
+    EXPECT_TRUE(co_await s->write(as_bytes("unread"), 0, {}));
+    Bytes one(1);
+    EXPECT_EQ(*co_await other->read(one, 1000, {}), 1u);
+    other.reset();  // with unread input: a reset
+    auto n = co_await s->read(one, 1000, {});
+    co_return n ? "no error"
+                : n.error().message().substr(0, 9) + n.error().message().substr(n.error().message().rfind(':'));
+  };
+  EXPECT_EQ(run_until_done(loop, body(loop)), "read from: Connection reset by peer");
 }
 
 TEST(Stream, StopFromAnotherThreadEndsARead) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -24,6 +25,13 @@ class Stream {
   // All of it, or an error after which the stream is closed (a part may have been sent). One write at a time; the data
   // stays valid until the task ends.
   virtual Task<Status> write(ByteView data, std::int64_t timeout_ms, std::stop_token stop) = 0;
+  // Without waiting and without a coroutine: the bytes that the kernel takes of at most 8 parts (0 when its buffer is
+  // full, or where there is no such way: use write() then). An error does not close the stream, so that what had
+  // arrived before can be read. Not while a write() is pending.
+  virtual Result<std::size_t> write_now(std::span<const ByteView> parts) { return std::size_t{0}; }
+  // True when bytes or the end of the stream arrived while nobody read, as far as the loop has seen. Known only after
+  // a first read().
+  virtual bool input_waits() const { return false; }
   virtual Task<Status> shutdown_write() = 0;  // the other side reads the end of the stream; reading goes on
   virtual void close() = 0;                   // at once; a pending read or write ends with kCancelled; may be repeated
   virtual std::string peer() const = 0;       // "[::1]:4711" or a path, for messages
