@@ -18,8 +18,6 @@ std::uint64_t random_node_id() {
   return id;
 }
 
-std::string format_node_id(std::uint64_t id) { return fmt::format("{:016X}", id); }
-
 std::string generate_cluster_id() { return fmt::format("{}{:016X}", kPrefix, random_node_id()); }
 
 bool is_valid_cluster_id(std::string_view id) { return id.size() == kIdSize && id.starts_with(kPrefix); }

@@ -7,12 +7,13 @@
 
 #include "base/result.h"
 #include "os/file.h"
+#include "replica/frames.h"
 
 namespace caddis::app {
 
 // 64 random bits, never 0. Not persistent, as in LiteFS.
 std::uint64_t random_node_id();
-std::string format_node_id(std::uint64_t id);  // 16 upper-case hex digits
+using replica::format_node_id;
 
 // "LFSC" + 16 upper-case hex digits.
 std::string generate_cluster_id();

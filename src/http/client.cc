@@ -248,12 +248,7 @@ Task<Result<std::shared_ptr<TlsContext>>> tls_context(std::shared_ptr<ClientStat
 Task<Result<std::unique_ptr<Wire>>> connect(Call& x, Deadline deadline, std::stop_token stop) {
   loop::Loop& loop = x.state->loop;
   Deadline limit(deadline.at_most_ms(x.request.connect_timeout_ms));
-  Result<std::unique_ptr<loop::Stream>> stream = std::unique_ptr<loop::Stream>();
-  if (!x.request.unix_socket.empty()) {
-    stream = co_await loop::connect_unix(loop, x.request.unix_socket, limit.remaining_ms(), stop);
-  } else {
-    stream = co_await loop::connect_host(loop, x.url.host, x.url.port, limit.remaining_ms(), stop);
-  }
+  auto stream = co_await dial(loop, x.request, x.url, limit.remaining_ms(), stop);
   if (!stream) co_return std::move(stream).error();
   if (x.url.tls) {
     CO_TRY_ASSIGN(std::shared_ptr<TlsContext> tls, co_await tls_context(x.state));
@@ -330,6 +325,12 @@ Task<Result<Response>> fetch_with(std::shared_ptr<ClientState> state, ClientRequ
 }
 
 }  // namespace
+
+Task<Result<std::unique_ptr<loop::Stream>>> dial(loop::Loop& loop, const ClientRequest& request, const Url& url,
+                                                 std::int64_t timeout_ms, std::stop_token stop) {
+  if (request.unix_socket.empty()) return loop::connect_host(loop, url.host, url.port, timeout_ms, std::move(stop));
+  return loop::connect_unix(loop, request.unix_socket, timeout_ms, std::move(stop));
+}
 
 std::string describe_request(const ClientRequest& request, const Url& url) {
   std::string_view path = url.target;

@@ -129,12 +129,7 @@ Headers request_headers(const Http2Pool::Ask& ask) {
 Task<Result<std::shared_ptr<Http2Link>>> Http2Pool::connect(const Ask& ask, const std::string& key, Deadline deadline,
                                                             std::stop_token stop) {
   std::int64_t wait_ms = deadline.at_most_ms(ask.request->connect_timeout_ms);
-  Result<std::unique_ptr<loop::Stream>> stream = std::unique_ptr<loop::Stream>();
-  if (ask.request->unix_socket.empty()) {
-    stream = co_await loop::connect_host(loop_, ask.url.host, ask.url.port, wait_ms, stop);
-  } else {
-    stream = co_await loop::connect_unix(loop_, ask.request->unix_socket, wait_ms, stop);
-  }
+  auto stream = co_await dial(loop_, *ask.request, ask.url, wait_ms, stop);
   if (!stream) co_return std::move(stream).error();
   auto link = std::make_shared<Http2Link>(loop_, std::make_unique<Wire>(std::move(*stream)), max_idle_ms_);
   std::shared_ptr<Http2Link> old = std::exchange(links_[key], link);

@@ -13,6 +13,9 @@
 namespace caddis::http {
 
 std::string describe_request(const ClientRequest& request, const Url& url);  // "GET http://host/path"
+// A connection to where the request goes, without TLS.
+Task<Result<std::unique_ptr<loop::Stream>>> dial(loop::Loop& loop, const ClientRequest& request, const Url& url,
+                                                 std::int64_t timeout_ms, std::stop_token stop);
 
 struct Http2Link;  // one connection
 

@@ -2,9 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdio>
-#include <thread>
-
 #include "http/client.h"
 #include "http/h2_session.h"
 #include "http/server.h"
@@ -106,18 +103,7 @@ struct Http2 : testing::Test {
     return loop::run_until_done(loop, client->fetch(std::move(r), {}));
   }
   std::string curl(const std::string& arguments) {
-    std::string out;
-    std::thread t([&] {
-      std::string command = fmt::format("curl -s -m 20 --noproxy '*' --http2-prior-knowledge {} 2>&1", arguments);
-      FILE* p = ::popen(command.c_str(), "r");
-      char buf[4096];
-      while (std::size_t n = std::fread(buf, 1, sizeof buf, p)) out.append(buf, n);
-      ::pclose(p);
-      loop.stop();
-    });
-    loop.run();
-    t.join();
-    return out;
+    return run_beside(loop, fmt::format("curl -s -m 20 --noproxy '*' --http2-prior-knowledge {} 2>&1", arguments));
   }
 };
 

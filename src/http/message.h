@@ -14,6 +14,7 @@
 namespace caddis::http {
 
 bool equal_ignoring_case(std::string_view a, std::string_view b);  // ASCII
+std::string_view trim_blanks(std::string_view s);                  // without spaces and tabs at its ends
 bool is_token(std::string_view text);                              // RFC 9110 5.6.2, not empty
 bool is_field_value(std::string_view text);                        // no control characters but tab
 

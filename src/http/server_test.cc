@@ -4,9 +4,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdio>
-#include <thread>
-
 #include "http/test_client.h"
 
 namespace caddis::http {
@@ -72,18 +69,7 @@ struct Fixture : testing::Test {
   }
   // curl's output with the answer's head; the loop runs meanwhile.
   std::string curl(const std::string& arguments, const std::string& input = "") {
-    std::string out;
-    std::thread t([&] {
-      std::string command = fmt::format("{}curl -s -m 20 --noproxy '*' {} 2>&1", input, arguments);
-      FILE* p = ::popen(command.c_str(), "r");
-      char buf[4096];
-      while (std::size_t n = std::fread(buf, 1, sizeof buf, p)) out.append(buf, n);
-      ::pclose(p);
-      loop.stop();
-    });
-    loop.run();
-    t.join();
-    return out;
+    return run_beside(loop, fmt::format("{}curl -s -m 20 --noproxy '*' {} 2>&1", input, arguments));
   }
   std::string url(const std::string& path) { return fmt::format("http://127.0.0.1:{}{}", server->port(), path); }
 };
@@ -185,16 +171,9 @@ TEST_F(HttpServer, ServesCurl) {
 
 TEST_F(HttpServer, TakesALargeBodyInBoundedMemory) {
   start();
-  auto resident = [] {  // KiB
-    std::FILE* f = std::fopen("/proc/self/statm", "r");
-    long pages = 0, rss = 0;
-    EXPECT_EQ(std::fscanf(f, "%ld %ld", &pages, &rss), 2);
-    std::fclose(f);
-    return rss * 4;
-  };
-  long before = resident();
+  long before = resident_kib();
   EXPECT_EQ(curl("-T - -X POST " + url("/count"), "head -c 200000000 /dev/zero | "), "200000000");
-  EXPECT_LT(resident() - before, 20'000);
+  EXPECT_LT(resident_kib() - before, 20'000);
 }
 
 TEST_F(HttpServer, BindsBeforeItServes) {

@@ -1,7 +1,11 @@
-// For tests: a raw client that sends exactly what it is told, and a loop that runs one coroutine in bounded time.
+// For tests: a raw client that sends exactly what it is told, commands that run beside the loop.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cstdio>
 #include <string>
+#include <thread>
 
 #include "http/server.h"
 #include "loop/stream.h"
@@ -28,6 +32,30 @@ inline std::string without_date(std::string text) {
   std::size_t at;
   while ((at = text.find("Date: ")) != std::string::npos) text.erase(at, text.find("\r\n", at) + 2 - at);
   return text;
+}
+
+// The output of a shell command (curl, mostly) for which the loop runs meanwhile.
+inline std::string run_beside(loop::Loop& loop, const std::string& command) {
+  std::string out;
+  std::thread t([&] {
+    FILE* p = ::popen(command.c_str(), "r");
+    char buf[4096];
+    while (std::size_t n = std::fread(buf, 1, sizeof buf, p)) out.append(buf, n);
+    ::pclose(p);
+    loop.stop();
+  });
+  loop.run();
+  t.join();
+  return out;
+}
+
+// Of this process's memory.
+inline long resident_kib() {
+  std::FILE* f = std::fopen("/proc/self/statm", "r");
+  long pages = 0, rss = 0;
+  EXPECT_EQ(std::fscanf(f, "%ld %ld", &pages, &rss), 2);
+  std::fclose(f);
+  return rss * 4;
 }
 
 }  // namespace caddis::http::testing_support

@@ -37,15 +37,8 @@ loop::Task<bool> Exchange::pump_some(Inlet& inlet) {
     } else {
       loop::Stream& to = *link_->stream;
       Result<std::size_t> n = to.write_now(pieces.parts());
-      std::size_t skip = n.value_or(0);
-      discard_ = !n;  // the server may have answered; its answer decides
-      for (ByteView part : pieces.parts()) {
-        std::size_t here = std::min(skip, part.size());
-        skip -= here;
-        if (!discard_ && here < part.size()) {
-          discard_ = !co_await to.write(part.subspan(here), s_.options.stall_ms, {});
-        }
-      }
+      // An error: the server may have answered; its answer decides.
+      discard_ = !n || !co_await write_rest(to, pieces.parts(), *n, s_.options.stall_ms);
     }
   }
   if (discard_) discarded_ += pieces.consumed();

@@ -7,12 +7,6 @@
 namespace caddis::proxy {
 namespace {
 
-std::string_view trim(std::string_view s) {
-  while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
-  while (!s.empty() && (s.back() == ' ' || s.back() == '\t')) s.remove_suffix(1);
-  return s;
-}
-
 // Cuts off what stands before the separator.
 std::string_view next_part(std::string_view& rest, char separator) {
   std::size_t end = rest.find(separator);
@@ -30,7 +24,7 @@ void append_cookie(std::string& out, std::string_view name, std::string_view val
 
 std::optional<std::string_view> find_cookie(std::string_view header, std::string_view name) {
   while (!header.empty()) {
-    std::string_view pair = trim(next_part(header, ';'));
+    std::string_view pair = http::trim_blanks(next_part(header, ';'));
     if (!pair.starts_with(name)) continue;
     std::string_view rest = pair.substr(name.size());
     if (rest.empty() || rest.front() != '=') continue;

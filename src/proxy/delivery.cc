@@ -10,7 +10,8 @@ namespace {
 constexpr int kMaxInterim = 32;                    // 1xx answers before the real one
 constexpr std::size_t kMaxInlineBody = 64 * 1024;  // sent in one write with the head
 
-// What write_now() has left over.
+}  // namespace
+
 loop::Task<Status> write_rest(loop::Stream& stream, std::span<const ByteView> parts, std::size_t sent,
                               std::int64_t timeout_ms) {
   for (ByteView part : parts) {
@@ -20,8 +21,6 @@ loop::Task<Status> write_rest(loop::Stream& stream, std::span<const ByteView> pa
   }
   co_return {};
 }
-
-}  // namespace
 
 // May be sent a second time when a kept connection gives no answer.
 bool Exchange::repeatable() const {

@@ -248,11 +248,9 @@ loop::Task<bool> Exchange::wait_for_txid(const std::string& db, Txid wanted) {
 loop::Task<bool> Exchange::to_app() {
   gated_ = facts_.write && !facts_.passthrough;
   refused_before_ = s_.node.refused_writes();
-  RequestRoute route{
-      .client_ip = c_.client_ip(), .default_host = s_.target->host(), .upgrade = facts_.upgrade, .fly = s_.options.fly};
   say("to the app");
   at_app_ = true;
-  Sent sent = co_await deliver(*s_.target, route);
+  Sent sent = co_await deliver(*s_.target, route(""));
   at_app_ = false;
   if (sent == Sent::kMove) co_return co_await move();
   co_return sent == Sent::kAnswered;

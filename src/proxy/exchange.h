@@ -4,6 +4,7 @@
 #include <coroutine>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -15,6 +16,10 @@
 #include "proxy/state.h"
 
 namespace caddis::proxy {
+
+// What write_now() has left over of these parts: all but the first `sent` bytes.
+loop::Task<Status> write_rest(loop::Stream& stream, std::span<const ByteView> parts, std::size_t sent,
+                              std::int64_t timeout_ms);
 
 class Exchange {
  public:

@@ -1,4 +1,5 @@
 // What a client and an app see of each other through the proxy: framing, streaming, upgrades, ends.
+#include "http/test_client.h"
 #include "proxy/test_bench.h"
 
 namespace caddis::proxy {
@@ -44,13 +45,6 @@ TEST_F(ProxyStreams, CarriesTwoHundredMebibytesBothWaysInBoundedMemory) {
       total += *n;
     }
   });
-  auto resident = [] {  // KiB
-    std::FILE* f = std::fopen("/proc/self/statm", "r");
-    long pages = 0, rss = 0;
-    EXPECT_EQ(std::fscanf(f, "%ld %ld", &pages, &rss), 2);
-    std::fclose(f);
-    return rss * 4;
-  };
   auto writer = [](Peer& c) -> Task<void> {
     Bytes piece(1 << 20);
     for (std::size_t i = 0; i < 200; ++i) {
@@ -62,7 +56,7 @@ TEST_F(ProxyStreams, CarriesTwoHundredMebibytesBothWaysInBoundedMemory) {
     Peer c = co_await client();
     EXPECT_TRUE(co_await c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 209715200\r\n\r\n"));
     EXPECT_THAT(co_await c.head(), StartsWith("HTTP/1.1 200 OK\r\n"));
-    long before = resident();
+    long before = http::testing_support::resident_kib();
     loop::TaskGroup group;
     group.spawn(writer(c));
     Bytes buf(1 << 20);
@@ -76,7 +70,7 @@ TEST_F(ProxyStreams, CarriesTwoHundredMebibytesBothWaysInBoundedMemory) {
     }
     EXPECT_EQ(total, kSize);
     EXPECT_TRUE(same);
-    EXPECT_LT(resident() - before, 40'000);
+    EXPECT_LT(http::testing_support::resident_kib() - before, 40'000);
     co_await group.join();
   };
   run(body());

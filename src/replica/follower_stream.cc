@@ -15,8 +15,6 @@ constexpr std::int64_t kDurableStepMs = 2;
 constexpr std::int64_t kEndMs = 2000;      // for a LiteFS's file to become complete when the term is over
 constexpr std::size_t kFilesAtOnce = 512;  // looked at for one piece
 
-std::string short_id(std::uint64_t node_id) { return fmt::format("{:016X}", node_id); }
-
 }  // namespace
 
 FollowerStream::FollowerStream(Publisher::State& state, http::Request& request, http::ResponseWriter& w,
@@ -86,12 +84,13 @@ Task<void> FollowerStream::run(PositionMap map, Bytes rest) {
     mark(name);
     if (in_dirty_.contains(name)) first_round_[name] = db.position.txid;
   }
-  log_info("stream connected", {{"node", short_id(node_id_)}, {"address", request_.peer}});
+  log_info("stream connected", {{"node", format_node_id(node_id_)}, {"address", request_.peer}});
   if (state_.options.on_joined) state_.options.on_joined(peer());
   tasks_.spawn(read_requests(std::move(rest)));
   Status sent = co_await write_all();
   if (handoff_ && !handoff_->status) {
-    handoff_->status = make_error(ErrorCode::kUnavailable, "node {} left before its hand-over", short_id(node_id_));
+    handoff_->status =
+        make_error(ErrorCode::kUnavailable, "node {} left before its hand-over", format_node_id(node_id_));
     handoff_->done.set();
   }
   bool broken = !sent || (gone_ && !replaced_);
@@ -106,19 +105,18 @@ Task<void> FollowerStream::run(PositionMap map, Bytes rest) {
   request_.stop_reading();
   co_await tasks_.join();
   std::string cause = sent ? gone_why_ : sent.error().message();
-  log_info("stream disconnected", {{"node", short_id(node_id_)}, {"address", request_.peer}, {"cause", cause}});
+  log_info("stream disconnected", {{"node", format_node_id(node_id_)}, {"address", request_.peer}, {"cause", cause}});
   if (state_.options.on_left) state_.options.on_left(peer(), broken);
 }
 
 // Returns when the stream is to end; an error when the follower is gone.
 Task<Status> FollowerStream::write_all() {
-  http::Deadline beat(state_.options.heartbeat_ms);
+  beat_ = http::Deadline(state_.options.heartbeat_ms);
   while (!gone_ && !request_.stop().stop_requested()) {
     if (ending_ && (exclusive_ == nullptr || end_by_.passed())) co_return {};
     start_lanes();
-    if (ready_ && beat.passed() && exclusive_ == nullptr) {
+    if (ready_ && beat_.passed() && exclusive_ == nullptr) {
       CO_TRY(co_await write_beat());
-      beat = http::Deadline(state_.options.heartbeat_ms);
     }
     if (Lane* lane = next_lane()) {
       Bytes blob = std::move(lane->blob);
@@ -135,20 +133,18 @@ Task<Status> FollowerStream::write_all() {
       encode(frame, Ready{});
       CO_TRY(co_await writer_.write(frame));
       CO_TRY(co_await write_beat());
-      beat = http::Deadline(state_.options.heartbeat_ms);
       ready_ = true;
       if (state_.options.on_joined) state_.options.on_joined(peer());
       continue;
     }
     // A caddis takes heartbeats from the start: the first round may last.
-    if (!ready_ && !litefs_ && beat.passed()) {
+    if (!ready_ && !litefs_ && beat_.passed()) {
       CO_TRY(co_await write_beat());
-      beat = http::Deadline(state_.options.heartbeat_ms);
     }
     if (handoff_ && !handoff_->status && ready_ && drained()) co_return co_await write_handoff();
     bool beats = exclusive_ == nullptr && (ready_ || !litefs_);
     wake_.reset();
-    (void)co_await wake_.wait(beats ? beat.remaining_ms() : state_.options.heartbeat_ms, request_.stop());
+    (void)co_await wake_.wait(beats ? beat_.remaining_ms() : state_.options.heartbeat_ms, request_.stop());
   }
   co_return {};
 }
@@ -164,7 +160,9 @@ Task<Status> FollowerStream::write_beat() {
     }
     encode(out, state);
   }
-  co_return co_await writer_.write(out);
+  Status written = co_await writer_.write(out);
+  beat_ = http::Deadline(state_.options.heartbeat_ms);
+  co_return written;
 }
 
 Task<Status> FollowerStream::write_handoff() {
@@ -212,7 +210,7 @@ bool FollowerStream::take_frames(FrameDecoder& decoder, ByteView in) {
     Result<std::optional<Frame>> frame = decoder.next(in);
     if (!frame) {
       log_warn("stream: a follower is not understood",
-               {{"node", short_id(node_id_)}, {"cause", frame.error().message()}});
+               {{"node", format_node_id(node_id_)}, {"cause", frame.error().message()}});
       return false;
     }
     if (!*frame) return true;
@@ -374,7 +372,8 @@ Task<FollowerStream::Turn> FollowerStream::send_files(Lane& lane, Position from,
     case OutgoingFiles::End::kMore:
       break;
   }
-  log_info("stream: a snapshot is needed", {{"db", lane.name}, {"node", short_id(node_id_)}, {"cause", files->why}});
+  log_info("stream: a snapshot is needed",
+           {{"db", lane.name}, {"node", format_node_id(node_id_)}, {"cause", files->why}});
   co_return co_await send_snapshot(lane, from);
 }
 
@@ -411,7 +410,7 @@ Task<Result<std::vector<db::LogEntry>>> FollowerStream::next_files(std::string n
 // and says so; a LiteFS can only be given a snapshot, after its own has been saved.
 Task<FollowerStream::Turn> FollowerStream::diverged(Lane& lane, Position theirs, Position ours, std::string why) {
   log_warn("stream: a follower has transactions that this node has not", {{"db", lane.name},
-                                                                          {"node", short_id(node_id_)},
+                                                                          {"node", format_node_id(node_id_)},
                                                                           {"theirs", to_text(theirs)},
                                                                           {"ours", to_text(ours)},
                                                                           {"cause", why}});
@@ -487,7 +486,7 @@ Task<FollowerStream::Turn> FollowerStream::send_snapshot(Lane& lane, Position th
     std::shared_ptr<LtxPieces> pieces =
         snapshot_pieces(std::move(*snapshot), state_.options.compress, state_.options.node_id, now);
     log_info("stream: sending a snapshot",
-             {{"db", lane.name}, {"node", short_id(node_id_)}, {"position", to_text(pieces->position())}});
+             {{"db", lane.name}, {"node", format_node_id(node_id_)}, {"position", to_text(pieces->position())}});
     turn = co_await send_pieces(lane, std::move(pieces), false);
   } else if (!stop_lanes_.stop_requested() && snapshot.error().code() != ErrorCode::kNotFound) {
     log_warn("stream: take a snapshot", {{"db", lane.name}, {"cause", snapshot.error().message()}});

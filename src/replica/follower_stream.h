@@ -56,7 +56,6 @@ class FollowerStream {
   Task<void> read_requests(Bytes rest);
   bool take_frames(FrameDecoder& decoder, ByteView in);
   Task<Status> write_all();
-  Task<Status> write(ByteView bytes);
   Task<Status> write_beat();
   Task<Status> write_handoff();
   bool first_round_over() const { return first_round_.empty(); }
@@ -100,6 +99,7 @@ class FollowerStream {
   loop::Event wake_;
   loop::TaskGroup tasks_;
   std::stop_source stop_lanes_;
+  http::Deadline beat_{0};    // the next heartbeat is due
   http::Deadline end_by_{0};  // with a file that a LiteFS is being sent
   bool ending_ = false, gone_ = false, replaced_ = false, ready_ = false;
   std::string gone_why_;

@@ -122,6 +122,8 @@ class PayloadReader {
 
 }  // namespace
 
+std::string format_node_id(std::uint64_t id) { return fmt::format("{:016X}", id); }
+
 // ---- encoding
 
 void encode(Bytes& out, const LtxBegin& frame) {

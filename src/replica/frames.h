@@ -51,6 +51,7 @@ inline constexpr std::size_t kMaxTextBytes = 512;            // of each text in 
 
 inline constexpr std::string_view kStreamHeader = "Caddis-Stream";
 inline constexpr std::string_view kEpochHeader = "Caddis-Epoch";
+std::string format_node_id(std::uint64_t id);  // as in Litefs-Id: 16 upper-case hex digits
 
 using PositionMap = std::map<std::string, Position>;  // sorted by name, as on the wire
 using PositionList = std::vector<std::pair<std::string, Position>>;

@@ -116,7 +116,7 @@ void Publisher::end_term() {
 
 Task<void> Publisher::serve(http::Request& request, http::ResponseWriter& w) {
   std::shared_ptr<State> s = state_;
-  http::Headers headers{{"Litefs-Id", fmt::format("{:016X}", s->options.node_id)}};
+  http::Headers headers{{"Litefs-Id", format_node_id(s->options.node_id)}};
   std::string cluster = s->options.cluster_id ? s->options.cluster_id() : "";
   if (!cluster.empty()) headers.add("Litefs-Cluster-Id", cluster);
   if (request.major < 2) co_return co_await refuse(w, headers, 426, "Upgrade to HTTP/2 required");
@@ -184,13 +184,15 @@ Task<Status> Publisher::until_held(std::uint64_t node_id, PositionMap wanted, st
   http::Deadline deadline(timeout_ms);
   for (;;) {
     FollowerStream* follower = s->follower(node_id);
-    if (follower == nullptr) co_return not_found("node {:016X} is not connected", node_id);
+    if (follower == nullptr) co_return not_found("node {} is not connected", format_node_id(node_id));
     if (follower->litefs()) {
-      co_return make_error(ErrorCode::kUnsupported, "node {:016X} runs LiteFS, which confirms nothing", node_id);
+      co_return make_error(ErrorCode::kUnsupported, "node {} runs LiteFS, which confirms nothing",
+                           format_node_id(node_id));
     }
     if (follower->confirms(wanted)) co_return {};
     if (deadline.passed()) {
-      co_return make_error(ErrorCode::kTimeout, "node {:016X} has not confirmed within {} ms", node_id, timeout_ms);
+      co_return make_error(ErrorCode::kTimeout, "node {} has not confirmed within {} ms", format_node_id(node_id),
+                           timeout_ms);
     }
     s->held.reset();
     Status waited = co_await s->held.wait(deadline.remaining_ms(), stop);

@@ -171,7 +171,7 @@ Task<FollowEnd> Receiver::State::follow(std::string url, std::stop_token stop) {
   followed = {};
   std::stop_callback outer(stop, [c] { c->stop.request_stop(); });
   http::ClientRequest request{.method = "POST", .url = *target, .source = source(c), .http2 = true};
-  request.headers.add("Litefs-Id", fmt::format("{:016X}", options.node_id));
+  request.headers.add("Litefs-Id", format_node_id(options.node_id));
   if (options.own_frames) request.headers.add(std::string(kStreamHeader), "1");
   request.connect_timeout_ms = options.connect_timeout_ms;
   request.timeout_ms = options.connect_timeout_ms + options.silence_ms;

@@ -169,15 +169,13 @@ struct Stream : testing::Test {
     return out +
            fmt::format("\nfollower connected {}, ready {}", receiver->followed().connected, receiver->followed().ready);
   }
+  Task<void> follow_into(FollowEnd& end, std::stop_token stop) { end = co_await receiver->follow(url(), stop); }
   // follow() beside a test's body, which begins when the stream is ready.
   Task<FollowEnd> follow_while(std::function<Task<void>()> body) {
     std::stop_source stop;
     FollowEnd end;
     loop::TaskGroup group;
-    auto follow = [](Stream& t, FollowEnd& out, std::stop_token token) -> Task<void> {
-      out = co_await t.receiver->follow(t.url(), token);
-    };
-    group.spawn(follow(*this, end, stop.get_token()));
+    group.spawn(follow_into(end, stop.get_token()));
     (void)co_await until([this] { return receiver->followed().ready; }, 5000);
     co_await body();
     stop.request_stop();
@@ -471,8 +469,7 @@ TEST_F(Stream, AHandoffComesAfterEverythingElse) {
     FollowEnd end = run([this]() -> Task<FollowEnd> {
       FollowEnd inner;
       loop::TaskGroup group;
-      auto follow = [](Stream& t, FollowEnd& out) -> Task<void> { out = co_await t.receiver->follow(t.url(), {}); };
-      group.spawn(follow(*this, inner));
+      group.spawn(follow_into(inner, {}));
       (void)co_await until([this] { return receiver->followed().ready; });
       for (int i = 0; i < 5; ++i) exec("a.db", "INSERT INTO t VALUES(1)");
       bool drained = false;
@@ -496,8 +493,7 @@ TEST_F(Stream, TheStreamEndsWithTheTermAndIsRefusedOutsideOfOne) {
   FollowEnd end = run([this]() -> Task<FollowEnd> {
     FollowEnd inner;
     loop::TaskGroup group;
-    auto follow = [](Stream& t, FollowEnd& out) -> Task<void> { out = co_await t.receiver->follow(t.url(), {}); };
-    group.spawn(follow(*this, inner));
+    group.spawn(follow_into(inner, {}));
     (void)co_await until([this] { return receiver->followed().ready; });
     publisher->end_term();
     co_await group.join();
